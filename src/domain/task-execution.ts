@@ -1,0 +1,66 @@
+import type { JsonText } from "../kit/json-text.ts";
+import type { Instant } from "../kit/instant.ts";
+
+/**
+ * What a supervisor of one running task asks of the control plane. The local agent calls it in-process; the HTTP Execution
+ * API calls the same implementation. Message and reply shapes are Airflow's (`airflow.sdk.execution_time.comms`, 3.3.2).
+ */
+export interface TaskExecution {
+  /** QUEUED or RESTARTING → RUNNING. Idempotent for the same (hostname, unixname, pid). */
+  start(id: string, worker: WorkerProcess): Promise<StartAnswer>;
+  /** Proof of life; anything but "alive" means: end the process and report nothing further. */
+  heartbeat(id: string, worker: { hostname: string; pid: number }): Promise<HeartbeatAnswer>;
+  /** One request of the task's process. Never throws: failures are the protocol's own errors. */
+  handle(id: string, message: ToSupervisor): Promise<Reply>;
+  /** The process is gone. Settles a try that sent no terminal message: retried or failed, with the reason. */
+  exited(id: string, exit: ProcessExit): Promise<void>;
+}
+
+export interface WorkerProcess {
+  hostname: string;
+  unixname: string;
+  pid: number;
+  startDate: Instant;
+}
+
+export type StartAnswer =
+  | { kind: "started"; context: JsonText } // TIRunContext
+  | { kind: "refused"; reason: "not_found" | "invalid_state"; previousState: string | null };
+
+export type HeartbeatAnswer = "alive" | "not_found" | "gone" | "running_elsewhere" | "not_running";
+
+/**
+ * A decoded request. Fields that carry user data (`value`, `next_kwargs`, `trigger_kwargs`, `rendered_fields`,
+ * `outlet_events`, `conf`, …) are `RawJson`; times are ISO strings.
+ */
+export interface ToSupervisor {
+  type: string;
+  [field: string]: unknown;
+}
+
+/** JSON that must reach Python as it was: the codec writes it to msgpack telling 1 from 1.0. */
+export class RawJson {
+  readonly text: JsonText;
+
+  constructor(text: JsonText) {
+    this.text = text;
+  }
+}
+
+/** `body` answers (null: empty answer); `error` raises AirflowRuntimeError in the task. Bodies may hold RawJson anywhere. */
+export type Reply = { body: Record<string, unknown> | null } | { error: Record<string, unknown> };
+
+export interface ProcessExit {
+  /** Exit code, or null when a signal ended it. */
+  code: number | null;
+  signal: string | null;
+  /** The last TaskState the task sent (failed, skipped, removed), settled now. */
+  taskState: {
+    state: "failed" | "skipped" | "removed";
+    endDate: Instant | null;
+    renderedMapIndex: string | null;
+  } | null;
+  /** Why it ended, in words, for the log and the API: "killed: out of memory". */
+  reason: string | null;
+  endDate: Instant;
+}

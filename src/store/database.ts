@@ -1,0 +1,56 @@
+import { Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
+import { parseInstant } from "../kit/instant.ts";
+import type { Schema } from "./schema.ts";
+
+export type Database = Kysely<Schema>;
+
+export interface DatabaseConfig {
+  /** Directory of the UNIX socket, or a host name. */
+  host: string;
+  port: number;
+  user: string;
+  password: string;
+  database: string;
+  /** Connections at most; default 10. */
+  maxConnections?: number;
+}
+
+const INT8 = 20;
+const JSON_TEXT = 114;
+const TIMESTAMPTZ = 1184;
+
+// bigint: our ids stay below 2^53. json: kept as text, see kit/json-text.ts. timestamptz: microseconds, see kit/instant.ts.
+const parsers: Record<number, (text: string) => unknown> = {
+  [INT8]: Number,
+  [JSON_TEXT]: (text) => text,
+  [TIMESTAMPTZ]: parseInstant,
+};
+
+const types = {
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    parsers[oid] ?? (pg.types.getTypeParser(oid, format as "text") as unknown)) as typeof pg.types.getTypeParser,
+};
+
+export interface OpenDatabase {
+  db: Database;
+  pool: pg.Pool;
+  close(): Promise<void>;
+}
+
+export function openDatabase(config: DatabaseConfig): OpenDatabase {
+  const pool = new pg.Pool({
+    host: config.host,
+    port: config.port,
+    user: config.user,
+    password: config.password,
+    database: config.database,
+    max: config.maxConnections ?? 10,
+    options: "-c TimeZone=UTC",
+    types,
+  });
+  // An idle connection that breaks is replaced by the next query; without a listener it would end the process.
+  pool.on("error", () => undefined);
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  return { db, pool, close: () => db.destroy() };
+}
