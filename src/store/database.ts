@@ -29,7 +29,7 @@ const parsers: Record<number, (text: string) => unknown> = {
 
 const types = {
   getTypeParser: ((oid: number, format?: "text" | "binary") =>
-    parsers[oid] ?? (pg.types.getTypeParser(oid, format as "text") as unknown)) as typeof pg.types.getTypeParser,
+    parsers[oid] ?? (pg.types.getTypeParser(oid, format) as unknown)) as typeof pg.types.getTypeParser,
 };
 
 export interface OpenDatabase {
