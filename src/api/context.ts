@@ -1,0 +1,61 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { Kit } from "../kit/service.ts";
+import type { SecretBox } from "../kit/fernet.ts";
+import type { EventBus } from "../domain/events.ts";
+import type { DagGraph } from "../domain/dag-graph.ts";
+import type { Database } from "../store/database.ts";
+
+/** Routes are written against this, so that bodies and queries are typed by their TypeBox schemas. */
+export type App = FastifyInstance & { withTypeProvider: FastifyInstance["withTypeProvider"] };
+export type TypedApp = ReturnType<typeof typed>;
+
+export function typed(app: FastifyInstance) {
+  return app.withTypeProvider<TypeBoxTypeProvider>();
+}
+
+export const ROLES = ["VIEWER", "USER", "OP", "ADMIN"] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface User {
+  name: string;
+  role: Role;
+}
+
+/** What every group of routes is given. */
+export interface ApiContext {
+  kit: Kit;
+  db: Database;
+  bus: EventBus;
+  secrets: SecretBox;
+  /** The graph of a DAG version; cached. Throws when the version does not exist. */
+  graph(dagVersionId: string): Promise<DagGraph>;
+  /** Logs folder: files lie at `taskLogPath(...)` below it. */
+  logsDir: string;
+  /** The workspace's root: DAG files lie below it. */
+  workspace: string;
+  /** site-packages of the venv whose Airflow wheel serves the UI. */
+  airflowPackageDir: string;
+  /** Asks for a file to be parsed again now (PUT /parseDagFile). */
+  reparse(relativeFileloc: string): void;
+  /** Runs a small Python request in the base venv: provider lists, hook metadata, connection tests. */
+  python(request: { kind: string; [field: string]: unknown }): Promise<unknown>;
+}
+
+/** The signed-in user of a request; every route below /api/v2 and /ui has one unless it is public. */
+export function userOf(request: FastifyRequest): User {
+  const { user } = request as FastifyRequest & { user?: User };
+  if (!user) throw new Error("route used without authentication");
+  return user;
+}
+
+/** Least role for a route, checked before its handler: `{ config: { role: "OP" } }`; "public" needs no login. Default VIEWER. */
+export interface RouteAccess {
+  role?: Role | "public";
+}
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    role?: Role | "public";
+  }
+}
