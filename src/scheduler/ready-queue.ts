@@ -1,0 +1,57 @@
+import type { Candidate, Limits, Slots } from "./slots.ts";
+
+export interface Ready {
+  candidate: Candidate;
+  limits: Limits;
+}
+
+/**
+ * Task instances that wait for slots, the most important first: priority weight, then the earlier run, then map index.
+ * One that does not fit is passed over, so that a full pool starves nobody else.
+ */
+export class ReadyQueue {
+  #waiting: Ready[] = [];
+  #sorted = true;
+
+  add(ready: Ready): void {
+    this.#waiting.push(ready);
+    this.#sorted = false;
+  }
+
+  removeRun(dagRunId: number): void {
+    this.#waiting = this.#waiting.filter(({ candidate }) => candidate.dagRunId !== dagRunId);
+  }
+
+  remove(id: string): void {
+    this.#waiting = this.#waiting.filter(({ candidate }) => candidate.id !== id);
+  }
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** Takes out all that fit now, with their slots. */
+  takeFitting(slots: Slots, mayRun: (dagId: string) => boolean): Ready[] {
+    if (this.#waiting.length === 0 || slots.full) return [];
+    if (!this.#sorted) {
+      this.#waiting.sort((a, b) => byImportance(a.candidate, b.candidate));
+      this.#sorted = true;
+    }
+    const taken: Ready[] = [];
+    const left: Ready[] = [];
+    for (const ready of this.#waiting) {
+      if (mayRun(ready.candidate.dagId) && slots.take(ready.candidate, ready.limits)) taken.push(ready);
+      else left.push(ready);
+    }
+    this.#waiting = left;
+    return taken;
+  }
+}
+
+function byImportance(a: Candidate, b: Candidate): number {
+  return (
+    b.task.priorityWeightTotal - a.task.priorityWeightTotal ||
+    (a.runOrder < b.runOrder ? -1 : a.runOrder > b.runOrder ? 1 : 0) ||
+    a.mapIndex - b.mapIndex
+  );
+}
