@@ -9,9 +9,9 @@ export interface ParseRequest {
   /** The DAG file below the workspace, with `/`. */
   relPath: string;
   /**
-   * The folder of a project (dag.py beside leoflow.yaml), absolute: on sys.path before the workspace, so that the modules
-   * beside dag.py import by their bare name. null for a plain DAG file. Tasks tell it by the leoflow.yaml that a version's
-   * archive holds beside the DAG file.
+   * The folder of the file's project (the nearest at or above the file that holds leoflow.yaml), absolute: on sys.path
+   * before the workspace, so that the modules beside dag.py import by their bare name. null for a plain DAG file. Tasks find
+   * it the same way: a version's archive holds a copy of leoflow.yaml.
    */
   projectPath: string | null;
   /** "default" is `~/.leoflow/venv`; any other name is a folder below `~/.leoflow/venvs`. */
@@ -33,6 +33,11 @@ export interface ParseResult {
   files: readonly string[];
   /** Existing files below the workspace that template fields name (`bash_command="run.sh"`, includes found), as above. */
   templates: readonly string[];
+  /**
+   * Other files below the workspace that the import opened for reading (config.yaml of a DAG factory), and folders that the
+   * file's own code listed (not the import system), the latter ending in `/`. What changes there changes the DAG.
+   */
+  reads: readonly string[];
   durationSeconds: number;
   /** The child gave no answer: `dags` and `importErrors` are empty then. */
   failure: ParseFailure | null;
