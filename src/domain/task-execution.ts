@@ -51,6 +51,11 @@ export class RawJson {
 export type Reply = { body: Record<string, unknown> | null } | { error: Record<string, unknown> };
 
 export interface ProcessExit {
+  /**
+   * Which process ended. When given, a try that another process holds by now (resumed after a deferral or a reschedule) is
+   * left alone. null: it never got as far as `start`, so a queued try is settled too. Left out: whoever held it is gone.
+   */
+  process?: { hostname: string; pid: number } | null;
   /** Exit code, or null when a signal ended it. */
   code: number | null;
   signal: string | null;
