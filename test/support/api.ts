@@ -1,0 +1,103 @@
+import Fastify, { type FastifyInstance, type InjectOptions, type LightMyRequestResponse } from "fastify";
+import { pino } from "pino";
+import { fernet, newFernetKey } from "../../src/kit/fernet.ts";
+import { systemClock } from "../../src/kit/clock.ts";
+import type { DagGraph } from "../../src/domain/dag-graph.ts";
+import { EventBus, type LeoflowEvent } from "../../src/domain/events.ts";
+import { typed, type ApiContext, type Role, type TypedApp, type User } from "../../src/api/context.ts";
+import { ApiError, sendError, unprocessable } from "../../src/api/errors.ts";
+import { check, checkQuery, type RouteSchema } from "../../src/api/validation.ts";
+import type { Database } from "../../src/store/database.ts";
+
+export interface TestApi {
+  app: FastifyInstance;
+  context: ApiContext;
+  /** What was published on the bus. */
+  events: LeoflowEvent[];
+  /** DAG files asked to be parsed again. */
+  reparsed: string[];
+  /** Who the next requests come from; an admin at first. */
+  user: User;
+  request(
+    method: "GET" | "POST" | "PATCH" | "PUT" | "DELETE",
+    url: string,
+    body?: unknown,
+    headers?: InjectOptions["headers"],
+  ): Promise<LightMyRequestResponse>;
+  get(url: string): Promise<LightMyRequestResponse>;
+  close(): Promise<void>;
+}
+
+const ROLE_ORDER: readonly Role[] = ["VIEWER", "USER", "OP", "ADMIN"];
+
+/**
+ * An app with only these routes, below the prefix they have in the product, on a real database, with a signed-in admin. `over`
+ * replaces parts of the context (`python`, `graph`, `logsDir`, …).
+ */
+export async function createTestApi(
+  db: Database,
+  routes: ((app: TypedApp, context: ApiContext) => void)[],
+  over: Partial<ApiContext> & { prefix?: string } = {},
+): Promise<TestApi> {
+  const { prefix = "/api/v2", ...parts } = over;
+  const bus = new EventBus();
+  const api: TestApi = {
+    app: Fastify({ routerOptions: { ignoreTrailingSlash: true } }),
+    events: [],
+    reparsed: [],
+    user: { name: "admin", role: "ADMIN" },
+    context: {
+      kit: { logger: pino({ level: "silent" }), clock: systemClock },
+      db,
+      bus,
+      secrets: fernet(newFernetKey()),
+      graph: (): Promise<DagGraph> => Promise.reject(new Error("this test gives no graph")),
+      logsDir: "/nonexistent",
+      workspace: "/nonexistent",
+      airflowPackageDir: "/nonexistent",
+      reparse: (file) => void api.reparsed.push(file),
+      python: () => Promise.reject(new Error("this test has no Python")),
+      ...parts,
+    },
+    request: (method, url, body, headers) =>
+      api.app.inject({
+        method,
+        url,
+        ...(body === undefined ? {} : { payload: body as object }),
+        headers: headers ?? {},
+      }),
+    get: (url) => api.request("GET", url),
+    close: () => api.app.close(),
+  };
+  for (const kind of ["task-instance", "dag-run", "dag", "pool", "kill"] as const) {
+    bus.on(kind, (event) => void api.events.push(event));
+  }
+  const { app } = api;
+  app.setValidatorCompiler(({ schema, httpPart }) => (data: unknown) => {
+    const rules = schema as RouteSchema;
+    const checked =
+      httpPart === "querystring"
+        ? checkQuery(rules, data as Record<string, unknown>)
+        : check(rules, data ?? undefined, [httpPart === "params" ? "path" : "body"]);
+    return checked.ok ? { value: checked.value } : { error: unprocessable(checked.issues) };
+  });
+  app.setErrorHandler((error, _request, reply) => {
+    if (error instanceof ApiError) return sendError(reply, error);
+    throw error;
+  });
+  app.addHook("onRequest", async (request) => {
+    const needed = request.routeOptions.config.role ?? "VIEWER";
+    if (needed === "public") return;
+    (request as typeof request & { user?: User }).user = api.user;
+    if (ROLE_ORDER.indexOf(api.user.role) < ROLE_ORDER.indexOf(needed)) throw new ApiError(403, "Forbidden");
+  });
+  await app.register(
+    (scope, _options, done) => {
+      for (const group of routes) group(typed(scope), api.context);
+      done();
+    },
+    { prefix },
+  );
+  await app.ready();
+  return api;
+}
