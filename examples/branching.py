@@ -24,11 +24,11 @@ def branching():
         return "went right"
 
     @task.short_circuit
-    def only_on_weekdays(logical_date=None) -> bool:
-        return logical_date is None or logical_date.weekday() < 7
+    def is_there_more(params: dict) -> bool:
+        return params["way"] != "nowhere"
 
     together = EmptyOperator(task_id="together", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
-    choose() >> [left(), right()] >> together >> only_on_weekdays() >> EmptyOperator(task_id="end")
+    choose() >> [left(), right()] >> together >> is_there_more() >> EmptyOperator(task_id="end")
 
 
 branching()
