@@ -1,0 +1,56 @@
+/** The few calls of Airflow's REST API that the bench needs; works against any server that has it. */
+export class Client {
+  readonly #base: string;
+  #token: string | null = null;
+
+  constructor(base: string) {
+    this.#base = base.replace(/\/$/, "");
+  }
+
+  async login(username?: string, password?: string): Promise<void> {
+    const answer =
+      username === undefined
+        ? await this.call("GET", "/auth/token")
+        : await this.call("POST", "/auth/token", { username, password });
+    this.#token = (answer as { access_token: string }).access_token;
+  }
+
+  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const response = await fetch(this.#base + path, {
+      method,
+      headers: {
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 300)}`);
+    return text === "" ? null : JSON.parse(text);
+  }
+
+  async unpause(dagId: string): Promise<void> {
+    await this.call("PATCH", `/api/v2/dags/${dagId}?update_mask=is_paused`, { is_paused: false });
+  }
+
+  /** Runs the DAG once. Returns seconds from POST to the run's end as its API shows it; throws unless all succeeded. */
+  async run(dagId: string, timeoutSeconds = 600): Promise<number> {
+    const started = performance.now();
+    const run = (await this.call("POST", `/api/v2/dags/${dagId}/dagRuns`, { logical_date: null })) as {
+      dag_run_id: string;
+    };
+    const path = `/api/v2/dags/${dagId}/dagRuns/${encodeURIComponent(run.dag_run_id)}`;
+    for (;;) {
+      const { state } = (await this.call("GET", path)) as { state: string };
+      const seconds = (performance.now() - started) / 1000;
+      if (state === "success") return seconds;
+      if (state === "failed" || seconds > timeoutSeconds) throw new Error(`${dagId}: ${state} after ${seconds} s`);
+      await sleep(5);
+    }
+  }
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
