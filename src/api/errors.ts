@@ -22,6 +22,7 @@ export interface ValidationIssue {
   loc: (string | number)[];
   msg: string;
   input?: unknown;
+  ctx?: Record<string, unknown>;
 }
 
 export const unprocessable = (issues: ValidationIssue[]) => new ApiError(422, issues);

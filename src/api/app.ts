@@ -1,0 +1,121 @@
+import { randomUUID } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { isTokenRevoked, revokeToken } from "../store/revoked-tokens.ts";
+import type { Instant } from "../kit/instant.ts";
+import { registerAuthentication } from "./auth/authenticate.ts";
+import { LoginLimiter } from "./auth/login-limiter.ts";
+import { PasswordCheck } from "./auth/password.ts";
+import { authRoutes } from "./auth/routes.ts";
+import { Tokens } from "./auth/tokens.ts";
+import { registerBodyParsers } from "./body.ts";
+import { registerCompression } from "./compression.ts";
+import type { ApiContext } from "./context.ts";
+import { answerError } from "./error-answers.ts";
+import { unprocessable } from "./errors.ts";
+import { publicRoutes } from "./public/index.ts";
+import { registerStaticUi, type StaticUi } from "./static-ui.ts";
+import { uiRoutes } from "./ui/index.ts";
+import { check, checkQuery, type RouteSchema } from "./validation.ts";
+
+export interface AppConfig {
+  adminEmail: string;
+  /** Argon2 hash. */
+  adminPasswordHash: string;
+  jwtSecret: string;
+  /** Everybody is an admin and nobody logs in: `[core] simple_auth_manager_all_admins`. */
+  allAdmins?: boolean;
+  /** Where packed copies of the UI's files are kept. */
+  cacheDir?: string;
+  /** Believe X-Forwarded-* of the proxy in front. */
+  trustProxy?: boolean;
+}
+
+const BODY_LIMIT_BYTES = 64 * 1024 * 1024;
+
+/** The HTTP server's whole application; the caller listens with it and closes it. */
+export function createApp(context: ApiContext, config: AppConfig): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: context.kit.logger,
+    disableRequestLogging: true,
+    bodyLimit: BODY_LIMIT_BYTES,
+    trustProxy: config.trustProxy ?? false,
+    forceCloseConnections: "idle",
+    requestIdHeader: false,
+    genReqId: (request) => {
+      const given = request.headers["x-request-id"];
+      return typeof given === "string" && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
+    },
+    routerOptions: { maxParamLength: 2_000 },
+  }) as unknown as FastifyInstance;
+
+  app.setValidatorCompiler(({ schema, httpPart }) => validator(schema as RouteSchema, httpPart));
+  // Answers are what the routes made; a serializer per route would cost start-up time and hide fields it was not told of.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.setErrorHandler((error: FastifyError, request, reply) => answerError(error, request, reply));
+  registerBodyParsers(app);
+  app.addHook("onRequest", async (request, reply) => {
+    reply
+      .header("x-request-id", request.id)
+      .header("x-content-type-options", "nosniff")
+      .header("x-frame-options", "SAMEORIGIN")
+      .header("referrer-policy", "same-origin");
+  });
+  const tokens = new Tokens(
+    context.kit,
+    {
+      revoked: {
+        revoke: (jti, exp) => revokeToken(context.db, jti, exp as Instant),
+        isRevoked: (jti) => isTokenRevoked(context.db, jti),
+      },
+    },
+    config,
+  );
+  const { allAdmins = false } = config;
+  registerAuthentication(app, tokens, { allAdmins });
+  registerCompression(app);
+
+  authRoutes(app, {
+    tokens,
+    passwords: new PasswordCheck(config),
+    limiter: new LoginLimiter(context.kit),
+    allAdmins,
+  });
+  publicRoutes(app, context);
+  uiRoutes(app, context);
+  const ui = registerStaticUi(app, context, { cacheDir: config.cacheDir ?? join(tmpdir(), "leoflow-cache") });
+  app.setNotFoundHandler((request, reply) => answerUnknownPath(request, reply, ui));
+  return app;
+}
+
+function validator(schema: RouteSchema, httpPart: string | undefined) {
+  return (data: unknown) => {
+    if (httpPart === "body" && data === null && schema.type === "object") {
+      return { error: unprocessable([{ type: "missing", loc: ["body"], msg: "Field required", input: null }]) };
+    }
+    const result =
+      httpPart === "querystring"
+        ? checkQuery(schema, data as Record<string, unknown>)
+        : check(schema, data, [httpPart === "params" ? "path" : (httpPart ?? "body")]);
+    return result.ok ? { value: result.value } : { error: unprocessable(result.issues) };
+  };
+}
+
+/** What Airflow answers where no route is: JSON below /api, the UI's page elsewhere. */
+function answerUnknownPath(request: FastifyRequest, reply: FastifyReply, ui: StaticUi): FastifyReply {
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    return reply.code(405).header("allow", "GET").send({ detail: "Method Not Allowed" });
+  }
+  const path = request.url.split("?", 1)[0] ?? "";
+  const gone = (error: string) => reply.code(404).send({ error });
+  if (path === "/health") {
+    return gone("Moved in Airflow 3. Please change config to check `/api/v2/monitor/health`");
+  }
+  if (path.startsWith("/api/v1/")) {
+    return gone("/api/v1 has been removed in Airflow 3, please use its upgraded version /api/v2 instead.");
+  }
+  if (path.startsWith("/api/")) return gone("API route not found");
+  if (path.startsWith("/execution/")) return reply.code(404).send({ detail: "Not Found" });
+  return ui.sendIndex(request, reply);
+}
