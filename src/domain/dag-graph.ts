@@ -29,7 +29,7 @@ export interface DagGraph {
   allowedRunTypes: readonly string[] | null;
   /** The timetable as serialized: `{ "__type": import path, "__var": {...} }`. */
   timetable: SerializedTimetable;
-  params: readonly (readonly [string, JsonValue])[];
+  params: readonly DagParam[];
   tasks: ReadonlyMap<string, TaskNode>;
   /** Task ids, upstream before downstream, ties in the DAG's own order. */
   topologicalOrder: readonly string[];
@@ -38,12 +38,21 @@ export interface DagGraph {
   hasOnSuccessCallback: boolean;
   hasOnFailureCallback: boolean;
   hasTaskConcurrencyLimits: boolean;
+  ownerLinks: Readonly<Record<string, string>>;
+  /** The DAG's file when it was serialized. */
+  fileloc: string;
 }
 
 export interface SerializedTimetable {
   type: string;
   data: Record<string, JsonValue>;
 }
+
+/** A parameter by name, as Airflow's APIs show it. */
+export type DagParam = readonly [
+  name: string,
+  param: { value: JsonValue; schema: JsonValue; description: string | null; source: string | null },
+];
 
 export interface TaskNode {
   taskId: string;
@@ -85,11 +94,13 @@ export interface TaskNode {
   isSetup: boolean;
   isTeardown: boolean;
   onFailureFailDagrun: boolean;
-  /** EmptyOperator without callbacks or outlets: succeeds without a process. */
+  /** EmptyOperator without callbacks, inlets or outlets: succeeds without a process. */
   inheritsFromEmptyOperator: boolean;
   inheritsFromSkipMixin: boolean;
+  isSensor: boolean;
   startFromTrigger: boolean;
   hasOutlets: boolean;
+  hasInlets: boolean;
   /** Set on mapped operators. */
   expandInput: ExpandInput | null;
   /** Ids of the mapped task groups around it, outermost first. */
@@ -99,7 +110,7 @@ export interface TaskNode {
   templateFields: readonly string[];
   uiColor: string;
   uiFgcolor: string;
-  params: readonly (readonly [string, JsonValue])[];
+  params: readonly DagParam[];
   mapIndexTemplate: string | null;
   operatorExtraLinks: Readonly<Record<string, string>>;
 }
@@ -127,8 +138,10 @@ export interface TaskGroupNode {
   displayName: string;
   prefixGroupId: boolean;
   tooltip: string;
+  docMd: string | null;
   uiColor: string;
   uiFgcolor: string;
+  /** By child id, as Airflow sorts them. */
   children: readonly ({ kind: "task"; taskId: string } | { kind: "group"; group: TaskGroupNode })[];
   upstreamGroupIds: readonly string[];
   downstreamGroupIds: readonly string[];
