@@ -1,8 +1,12 @@
+import type { TaskInstanceState } from "../domain/states.ts";
 import type { Candidate, Limits, Slots } from "./slots.ts";
 
 export interface Ready {
   candidate: Candidate;
   limits: Limits;
+  /** State the row has in the database: "scheduled" once it waits there. */
+  expected: TaskInstanceState | null;
+  countTry: boolean;
 }
 
 /**
@@ -11,19 +15,18 @@ export interface Ready {
  */
 export class ReadyQueue {
   #waiting: Ready[] = [];
+  #unwritten = new Map<string, Ready>();
   #sorted = true;
 
   add(ready: Ready): void {
     this.#waiting.push(ready);
+    if (ready.expected !== "scheduled") this.#unwritten.set(ready.candidate.id, ready);
     this.#sorted = false;
   }
 
   removeRun(dagRunId: number): void {
     this.#waiting = this.#waiting.filter(({ candidate }) => candidate.dagRunId !== dagRunId);
-  }
-
-  remove(id: string): void {
-    this.#waiting = this.#waiting.filter(({ candidate }) => candidate.id !== id);
+    for (const [id, { candidate }] of this.#unwritten) if (candidate.dagRunId === dagRunId) this.#unwritten.delete(id);
   }
 
   get size(): number {
@@ -44,7 +47,21 @@ export class ReadyQueue {
       else left.push(ready);
     }
     this.#waiting = left;
+    for (const { candidate } of taken) this.#unwritten.delete(candidate.id);
     return taken;
+  }
+
+  /** Those that did not fit and whose rows do not say "scheduled" yet. */
+  takeUnwritten(): Ready[] {
+    const unwritten = [...this.#unwritten.values()];
+    this.#unwritten.clear();
+    return unwritten;
+  }
+
+  /** The row says "scheduled" now. */
+  written(ready: Ready): void {
+    ready.expected = "scheduled";
+    ready.countTry = false;
   }
 }
 

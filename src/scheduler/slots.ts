@@ -89,7 +89,10 @@ export class Slots {
     const { task } = candidate;
     if (this.full || !this.#poolHasRoom(task)) return false;
     if ((this.#runExecuting.get(candidate.dagRunId) ?? 0) >= limits.maxActiveTasks) return false;
-    if (task.maxActiveTisPerDag !== null && (this.#taskActive.get(taskKey(candidate)) ?? 0) >= task.maxActiveTisPerDag) {
+    if (
+      task.maxActiveTisPerDag !== null &&
+      (this.#taskActive.get(taskKey(candidate)) ?? 0) >= task.maxActiveTisPerDag
+    ) {
       return false;
     }
     if (

@@ -1,0 +1,85 @@
+import { newId } from "../kit/ids.ts";
+import type { Instant } from "../kit/instant.ts";
+import type { TaskNode } from "../domain/dag-graph.ts";
+import { RunMemory } from "../domain/run-memory.ts";
+import type { Workload } from "../domain/workload.ts";
+import type { LoadedVersion } from "../store/dag-versions.ts";
+import type { LiveRunRow, LoadedRun, NewTaskInstance } from "../store/live-runs.ts";
+import type { Candidate } from "./slots.ts";
+
+/** A queued or running run in the scheduler's memory: its row, its version, and the states of its task instances. */
+export interface LiveRun {
+  row: LiveRunRow;
+  version: LoadedVersion;
+  memory: RunMemory;
+}
+
+export function liveRun(loaded: LoadedRun, version: LoadedVersion): LiveRun {
+  const memory = new RunMemory(version.graph, {
+    run: { state: loaded.run.state, startDate: loaded.run.start_date },
+    taskInstances: loaded.taskInstances.map((ti) => ({
+      id: ti.id,
+      taskId: ti.task_id,
+      mapIndex: ti.map_index,
+      state: ti.state,
+      tryNumber: ti.try_number,
+      maxTries: ti.max_tries,
+      wakeAt: ti.wake_at,
+    })),
+    mapLengths: loaded.mapLengths.map((row) => ({ taskId: row.task_id, mapIndex: row.map_index, length: row.length })),
+  });
+  return { row: loaded.run, version, memory };
+}
+
+/** Rows that the version's graph has and the run lacks: all of them for a new run, the new tasks after a version change. */
+export function missingTaskInstances(loaded: LoadedRun, version: LoadedVersion): NewTaskInstance[] {
+  const present = new Set(loaded.taskInstances.map((ti) => ti.task_id));
+  return version.graph.topologicalOrder
+    .filter((taskId) => !present.has(taskId))
+    .map((taskId) => ({ id: newId(), task: taskOf(version, taskId), mapIndex: -1, state: null }));
+}
+
+export function taskOf(version: LoadedVersion, taskId: string): TaskNode {
+  const task = version.graph.tasks.get(taskId);
+  if (!task) throw new Error(`DAG ${version.dagId} version ${version.versionNumber} has no task ${taskId}`);
+  return task;
+}
+
+export function candidateOf(run: LiveRun, ti: { id: string; taskId: string; mapIndex: number }): Candidate | null {
+  const task = run.version.graph.tasks.get(ti.taskId);
+  if (!task) return null;
+  return {
+    id: ti.id,
+    dagRunId: run.row.id,
+    dagId: run.row.dag_id,
+    task,
+    mapIndex: ti.mapIndex,
+    runOrder: run.row.logical_date ?? run.row.run_after,
+  };
+}
+
+export function workloadOf(run: LiveRun, candidate: Candidate, tryNumber: number): Workload {
+  const { task } = candidate;
+  return {
+    id: candidate.id,
+    dagId: run.row.dag_id,
+    taskId: task.taskId,
+    runId: run.row.run_id,
+    mapIndex: candidate.mapIndex,
+    tryNumber,
+    dagVersionId: run.version.id,
+    queue: task.queue,
+    poolSlots: task.poolSlots,
+    priorityWeight: task.priorityWeightTotal,
+    executorConfig: task.executorConfig,
+    dagRelPath: run.version.dagRelPath,
+    archiveDigest: run.version.archiveDigest,
+    environment: run.version.environment,
+  };
+}
+
+/** When the run is to be failed for taking too long; null where the DAG sets no limit. */
+export function timeoutAt(run: LiveRun, addSeconds: (at: Instant, seconds: number) => Instant): Instant | null {
+  const seconds = run.version.graph.dagrunTimeoutSeconds;
+  return seconds === null || run.row.start_date === null ? null : addSeconds(run.row.start_date, seconds);
+}

@@ -1,0 +1,89 @@
+import { instantMs } from "../kit/instant.ts";
+import type { Kit } from "../kit/service.ts";
+import type { ProcessExit } from "../domain/task-execution.ts";
+import { executingTaskInstances } from "../store/lost-tasks.ts";
+import type { Database } from "../store/database.ts";
+
+export interface ReaperDeps {
+  db: Database;
+  /** Tries that an executor of this process holds. */
+  held(): ReadonlySet<string>;
+  /** TaskExecution.exited: retries or fails the try. */
+  settle(id: string, exit: ProcessExit): Promise<void>;
+  /** Hands a queued try to the executor again. */
+  requeue(id: string, dagRunId: number): void;
+}
+
+export interface ReaperConfig {
+  /** A running try without a sign of life for this long is lost. */
+  heartbeatTimeoutMs: number;
+  /** A queued try that no executor holds for this long is handed over again. */
+  queuedTimeoutMs: number;
+}
+
+const LOST_ON_RESTART = "lost: Leoflow stopped while this task was running";
+const LOST_HEARTBEAT = "lost: its worker gave no sign of life";
+
+/**
+ * Finds tries whose process is gone without a word, so that no task stays "running" or "queued" for ever.
+ * What the executor of this very process holds is never touched: it reports by itself.
+ */
+export class Reaper {
+  readonly #kit: Kit;
+  readonly #deps: ReaperDeps;
+  readonly #config: ReaperConfig;
+  /** Queued tries no executor held when last seen, and since when (ms): one tick of grace for a hand-over under way. */
+  #unheldSince = new Map<string, number>();
+
+  constructor(kit: Kit, deps: ReaperDeps, config: ReaperConfig) {
+    this.#kit = kit;
+    this.#deps = deps;
+    this.#config = config;
+  }
+
+  /** After a start: every process of the Leoflow before is gone, so all that is running is lost, all that is queued goes again. */
+  async adoptAfterRestart(): Promise<{ lost: number; requeued: number }> {
+    const counts = { lost: 0, requeued: 0 };
+    for (const row of await executingTaskInstances(this.#deps.db)) {
+      if (this.#deps.held().has(row.id)) continue;
+      if (row.state === "queued") {
+        this.#deps.requeue(row.id, row.dag_run_id);
+        counts.requeued++;
+      } else {
+        await this.#settle(row.id, LOST_ON_RESTART);
+        counts.lost++;
+      }
+    }
+    return counts;
+  }
+
+  /** Called by the scheduler's slow tick. */
+  async runOnce(): Promise<void> {
+    const now = instantMs(this.#kit.clock.now());
+    const held = this.#deps.held();
+    const unheld = new Map<string, number>();
+    for (const row of await executingTaskInstances(this.#deps.db)) {
+      if (held.has(row.id)) continue;
+      const since = this.#unheldSince.get(row.id) ?? now;
+      unheld.set(row.id, since);
+      if (row.state === "queued") {
+        if (now - since >= this.#config.queuedTimeoutMs) this.#deps.requeue(row.id, row.dag_run_id);
+      } else {
+        const lastSign = Math.max(since, row.last_heartbeat_at === null ? 0 : instantMs(row.last_heartbeat_at));
+        if (now - lastSign >= this.#config.heartbeatTimeoutMs) await this.#settle(row.id, LOST_HEARTBEAT);
+      }
+    }
+    this.#unheldSince = unheld;
+  }
+
+  async #settle(id: string, reason: string): Promise<void> {
+    this.#kit.logger.warn({ taskInstance: id }, reason);
+    await this.#deps.settle(id, {
+      code: null,
+      signal: null,
+      taskState: null,
+      reason,
+      endDate: this.#kit.clock.now(),
+    });
+  }
+}

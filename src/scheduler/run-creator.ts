@@ -1,0 +1,160 @@
+import { Alarm } from "../kit/alarm.ts";
+import type { Instant } from "../kit/instant.ts";
+import type { Kit, Service } from "../kit/service.ts";
+import type { DagGraph } from "../domain/dag-graph.ts";
+import type { EventBus } from "../domain/events.ts";
+import { scheduledRunId } from "../domain/timetable/run-id.ts";
+import { timetableFor, type RunInfo, type TimeRestriction } from "../domain/timetable/timetable.ts";
+import { createDagRun } from "../store/dag-run-creation.ts";
+import { dagSchedules, setNextRun, type DagScheduleRow } from "../store/dag-schedule.ts";
+import type { VersionCache } from "../store/dag-versions.ts";
+import type { Database } from "../store/database.ts";
+
+export interface RunCreatorDeps {
+  db: Database;
+  bus: EventBus;
+  versions: VersionCache;
+}
+
+/**
+ * Makes scheduled runs at their time, and keeps each DAG's next-run fields right.
+ *
+ * 1. The next run follows from the DAG's last automated run, read from the database each time: nothing to lose in a crash.
+ * 2. A run is made only while fewer than max_active_runs are queued or running; the end of a run asks again.
+ * 3. A run that exists already (same run id or logical date) counts as made.
+ */
+export class RunCreator implements Service {
+  readonly #kit: Kit;
+  readonly #deps: RunCreatorDeps;
+  readonly #alarm: Alarm<string>;
+  readonly #refreshing = new Map<string, Promise<void>>();
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(kit: Kit, deps: RunCreatorDeps) {
+    this.#kit = kit;
+    this.#deps = deps;
+    this.#alarm = new Alarm((dagIds) => {
+      for (const dagId of dagIds) this.refresh(dagId);
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#unsubscribe = this.#deps.bus.on("dag", ({ dagId }) => this.refresh(dagId));
+    for (const row of await dagSchedules(this.#deps.db)) this.refresh(row.dag_id);
+  }
+
+  async stop(): Promise<void> {
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+    this.#alarm.clear();
+    await Promise.allSettled(this.#refreshing.values());
+  }
+
+  /** Looks at the DAG again: makes what is due, sets the alarm for what comes next. One at a time for each DAG. */
+  refresh(dagId: string): void {
+    const before = this.#refreshing.get(dagId) ?? Promise.resolve();
+    const next = before
+      .then(() => this.#createDue(dagId))
+      .catch((error: unknown) => {
+        this.#kit.logger.error({ err: error, dagId }, "the next run could not be computed");
+      })
+      .finally(() => {
+        if (this.#refreshing.get(dagId) === next) this.#refreshing.delete(dagId);
+      });
+    this.#refreshing.set(dagId, next);
+  }
+
+  /** Backstop for stepped clocks and lost events. */
+  check(): void {
+    this.#alarm.check();
+  }
+
+  async #createDue(dagId: string): Promise<void> {
+    const { db, versions } = this.#deps;
+    for (;;) {
+      const row = (await dagSchedules(db, dagId))[0];
+      if (!row || row.is_stale) {
+        this.#alarm.set(dagId, null);
+        return;
+      }
+      const { graph } = await versions.get(row.current_version_id);
+      const next = this.#nextRun(graph, row);
+      const exceeds = graph.maxActiveRuns !== null && row.active_runs >= graph.maxActiveRuns;
+      const blocked =
+        row.is_paused || exceeds || (row.allowed_run_types !== null && !row.allowed_run_types.includes("scheduled"));
+      const due = next !== null && next.runAfter <= this.#kit.clock.now();
+      if (next === null || blocked || !due) {
+        await setNextRun(db, dagId, {
+          logicalDate: next?.logicalDate ?? null,
+          dataIntervalStart: next?.dataInterval?.start ?? null,
+          dataIntervalEnd: next?.dataInterval?.end ?? null,
+          createAfter: next?.runAfter ?? null,
+          exceedsMaxActiveRuns: exceeds,
+        });
+        this.#alarm.set(dagId, blocked ? null : (next?.runAfter ?? null));
+        return;
+      }
+      if (!(await this.#create(dagId, next))) return;
+    }
+  }
+
+  #nextRun(graph: DagGraph, row: DagScheduleRow): RunInfo | null {
+    const timetable = timetableFor(graph.timetable);
+    if (!timetable.canBeScheduled) return null;
+    const lastRun: RunInfo | null =
+      row.last_run_after === null
+        ? null
+        : {
+            logicalDate: row.last_logical_date,
+            dataInterval:
+              row.last_interval_start && row.last_interval_end
+                ? { start: row.last_interval_start, end: row.last_interval_end }
+                : null,
+            runAfter: row.last_run_after,
+          };
+    return timetable.nextRun({ lastRun, restriction: timeRestriction(graph), now: this.#kit.clock.now() });
+  }
+
+  /** False when nothing was made, so that the loop does not spin. */
+  async #create(dagId: string, next: RunInfo): Promise<boolean> {
+    const made = await createDagRun(this.#deps.db, {
+      dagId,
+      runId: scheduledRunId(next),
+      runType: "scheduled",
+      logicalDate: next.logicalDate,
+      dataIntervalStart: next.dataInterval?.start ?? null,
+      dataIntervalEnd: next.dataInterval?.end ?? null,
+      runAfter: next.runAfter,
+      conf: null,
+      triggeredBy: "timetable",
+      triggeringUserName: null,
+    });
+    switch (made.kind) {
+      case "created":
+        this.#deps.bus.publish({ kind: "dag-run", dagRunId: made.id });
+        return true;
+      case "exists":
+        this.#kit.logger.warn({ dagId, logicalDate: next.logicalDate }, "a run with this logical date exists already");
+        return false;
+      case "no_dag":
+        return false;
+    }
+  }
+}
+
+/** Airflow's SerializedDAG._time_restriction. */
+export function timeRestriction(graph: DagGraph): TimeRestriction {
+  const tasks = [...graph.tasks.values()];
+  const starts = [graph.startDate, ...tasks.map((task) => task.startDate)].filter((at): at is Instant => at !== null);
+  const ends = tasks.map((task) => task.endDate).filter((at): at is Instant => at !== null);
+  let latest = graph.endDate;
+  if (ends.length === tasks.length) {
+    const all = graph.endDate === null ? ends : [...ends, graph.endDate];
+    latest = all.reduce<Instant | null>((max, at) => (max === null || at > max ? at : max), null);
+  }
+  return {
+    earliest: starts.reduce<Instant | null>((min, at) => (min === null || at < min ? at : min), null),
+    latest,
+    catchup: graph.catchup,
+  };
+}
