@@ -1,0 +1,50 @@
+import type { TaskInstanceState } from "../domain/states.ts";
+import type { ProcessExit } from "../domain/task-execution.ts";
+import { finishTaskInstance } from "../store/execution-settle.ts";
+import { findLiveTry, type LiveTryRow } from "../store/execution-task-instance.ts";
+import type { ExecutionContext } from "./context.ts";
+import { mayRetry } from "./retry-rule.ts";
+import { failTry, publishSettled, retryTry } from "./state.ts";
+
+/**
+ * Settles a try whose process is gone. One that reported its end already is no longer running, or has another id: then this
+ * does nothing, so it may be told twice, and a late word about an old try changes nothing.
+ */
+export async function settleExit(x: ExecutionContext, id: string, exit: ProcessExit): Promise<void> {
+  const { pool } = x.deps.database;
+  const live = await findLiveTry(pool, id);
+  if (!live || !endedWith(live, exit)) return;
+  const from = unsettledStates(exit);
+  const { taskState } = exit;
+  if (taskState) {
+    const end = { endDate: taskState.endDate ?? exit.endDate, renderedMapIndex: taskState.renderedMapIndex, from };
+    const settled =
+      taskState.state === "failed"
+        ? await failTry(x, live, end)
+        : await finishTaskInstance(pool, { ...end, id, state: taskState.state, now: x.kit.clock.now() });
+    if (settled) publishSettled(x, settled);
+    return;
+  }
+  const end = { endDate: exit.endDate, renderedMapIndex: null, reason: exit.reason ?? describe(exit), from };
+  const again = mayRetry({ state: live.state, tryNumber: live.try_number, maxTries: live.max_tries });
+  const settled = again ? await retryTry(x, live, end) : await failTry(x, live, end);
+  if (settled) publishSettled(x, settled);
+}
+
+function unsettledStates(exit: ProcessExit): TaskInstanceState[] {
+  return exit.process === null ? ["queued", "running", "restarting"] : ["running", "restarting"];
+}
+
+/** A try that came back from a deferral is the same try in another process: the end of the first is not its end. */
+function endedWith(live: LiveTryRow, exit: ProcessExit): boolean {
+  if (live.state === null || !unsettledStates(exit).includes(live.state)) return false;
+  return !exit.process || (live.hostname === exit.process.hostname && live.pid === exit.process.pid);
+}
+
+function describe({ code, signal }: ProcessExit): string {
+  if (signal !== null) return `the task's process was ended by ${signal}`;
+  if (code === null) return "the task's process is gone";
+  return code === 0
+    ? "the task's process ended without reporting a result"
+    : `the task's process ended with exit code ${code}`;
+}

@@ -1,0 +1,283 @@
+import { addMicros, type Instant } from "../kit/instant.ts";
+import type { JsonText } from "../kit/json-text.ts";
+import { newId } from "../kit/ids.ts";
+import { nextRetryAt } from "./next-retry.ts";
+import type { TaskInstanceState } from "../domain/states.ts";
+import {
+  awaitInputTaskInstance,
+  deferTaskInstance,
+  rescheduleTaskInstance,
+  retryTaskInstance,
+} from "../store/execution-park.ts";
+import { failFastTaskInstance, finishTaskInstance, type Finish } from "../store/execution-settle.ts";
+import type { SettledRow } from "../store/execution-settled.ts";
+import { whereabouts } from "../store/execution-liveness.ts";
+import { findLiveTry, type LiveTryRow } from "../store/execution-task-instance.ts";
+import { ok, refuse, replyTo, type Answer } from "./answer.ts";
+import type { ExecutionContext, MessageHandler } from "./context.ts";
+
+// `PATCH /task-instances/{id}/state`, one function per kind of new state. Invariants:
+// 1. Only a running try changes state, and only under the id it was started with: every statement is guarded by both.
+// 2. Events go out after the statement has committed.
+
+/** "unchanged": it is in this state already, as when an answer was lost and the report came twice. */
+export type StateChange = Answer<"changed" | "unchanged">;
+
+interface Report {
+  id: string;
+  endDate: Instant;
+  renderedMapIndex: string | null;
+}
+
+/** Asset events come with assets: outlets are taken note of nowhere yet. */
+export async function succeedTask(x: ExecutionContext, report: Report): Promise<StateChange> {
+  return await changed(x, report.id, "success", finish(x, { ...report, state: "success" }));
+}
+
+export async function endTask(
+  x: ExecutionContext,
+  report: Report & { state: "failed" | "skipped" | "removed" | "upstream_failed" },
+): Promise<StateChange> {
+  if (report.state !== "failed") return await changed(x, report.id, report.state, finish(x, report));
+  const live = await findLiveTry(x.deps.database.pool, report.id);
+  return await changed(x, report.id, "failed", live && failTry(x, live, report));
+}
+
+export async function retryTask(
+  x: ExecutionContext,
+  report: Report & { delaySeconds: number | null; reason: string | null },
+): Promise<StateChange> {
+  const live = await findLiveTry(x.deps.database.pool, report.id);
+  return await changed(x, report.id, "up_for_retry", live && retryTry(x, live, report));
+}
+
+export async function rescheduleTask(
+  x: ExecutionContext,
+  report: { id: string; endDate: Instant; rescheduleDate: Instant },
+): Promise<StateChange> {
+  const now = x.kit.clock.now();
+  return await changed(
+    x,
+    report.id,
+    "up_for_reschedule",
+    rescheduleTaskInstance(x.deps.database.pool, { ...report, now }),
+  );
+}
+
+export interface Parking {
+  id: string;
+  nextMethod: string;
+  nextKwargs: JsonText;
+  timeoutSeconds: number | null;
+  renderedMapIndex: string | null;
+}
+
+export async function deferTask(
+  x: ExecutionContext,
+  report: Parking & { classpath: string; triggerKwargs: string; queue: string | null },
+): Promise<StateChange> {
+  const now = x.kit.clock.now();
+  if (x.config.deferral === "fail") {
+    const reason = `the task deferred to ${report.classpath}, but no triggerer runs here to wait for it`;
+    const live = await findLiveTry(x.deps.database.pool, report.id);
+    const failed = live && (await failTry(x, live, { ...report, endDate: now, reason }));
+    if (!failed) return await changed(x, report.id, "failed", failed);
+    publishSettled(x, failed);
+    return refuse(501, "no_triggerer", `Failed: ${reason}. Use the operator with deferrable=False.`);
+  }
+  const timeoutAt = deadline(now, report.timeoutSeconds);
+  return await changed(
+    x,
+    report.id,
+    "deferred",
+    deferTaskInstance(x.deps.database.pool, { ...report, timeoutAt, now }),
+  );
+}
+
+/** Parks a task until a person answers or the time is up. */
+export async function awaitInput(x: ExecutionContext, report: Parking): Promise<StateChange> {
+  const now = x.kit.clock.now();
+  const timeoutAt = deadline(now, report.timeoutSeconds);
+  return await changed(
+    x,
+    report.id,
+    "awaiting_input",
+    awaitInputTaskInstance(x.deps.database.pool, { ...report, timeoutAt, now }),
+  );
+}
+
+function deadline(now: Instant, seconds: number | null): Instant | null {
+  return seconds === null ? null : addMicros(now, Math.round(seconds * 1_000_000));
+}
+
+function finish(x: ExecutionContext, end: Omit<Finish, "now">): Promise<SettledRow | null> {
+  return finishTaskInstance(x.deps.database.pool, { ...end, now: x.kit.clock.now() });
+}
+
+/** How a try ended, and from which states that may be. */
+export interface TryEnd {
+  endDate: Instant;
+  renderedMapIndex: string | null;
+  reason?: string | null;
+  from?: readonly TaskInstanceState[];
+}
+
+/** Fails a try; in a `fail_fast` DAG, with all that is not a teardown. null when it was in no expected state. */
+export async function failTry(x: ExecutionContext, live: LiveTryRow, end: TryEnd): Promise<SettledRow | null> {
+  const { pool } = x.deps.database;
+  const failure = { ...end, id: live.id, now: x.kit.clock.now() };
+  const graph = live.fail_fast && live.dag_version_id !== null ? await x.deps.graph(live.dag_version_id) : null;
+  if (!graph) return await finishTaskInstance(pool, { ...failure, state: "failed" });
+  const teardownTaskIds = [...graph.tasks.values()].filter((task) => task.isTeardown).map((task) => task.taskId);
+  const failed = await failFastTaskInstance(pool, { ...failure, teardownTaskIds });
+  if (failed && failed.stopped.length > 0) {
+    const killed = failed.stopped.filter((stop) => stop.killed).map((stop) => stop.id);
+    const reason = `the DAG has fail_fast, and task ${live.task_id} failed`;
+    if (killed.length > 0) x.deps.bus.publish({ kind: "kill", ids: killed, reason });
+    x.deps.bus.publish({ kind: "dag-run", dagRunId: failed.dag_run_id });
+  }
+  return failed;
+}
+
+const MAX_REASON = 500;
+
+/** Ends a try that will be made again. null when it was in no expected state. */
+export async function retryTry(
+  x: ExecutionContext,
+  live: LiveTryRow,
+  end: TryEnd & { delaySeconds?: number | null },
+): Promise<(SettledRow & { previousId: string }) | null> {
+  const { endDate, renderedMapIndex, reason = null, from = ["running"], delaySeconds = null } = end;
+  const settled = await retryTaskInstance(x.deps.database.pool, {
+    id: live.id,
+    newId: newId(),
+    endDate,
+    wakeAt: await wakeAfter(x, live, endDate, delaySeconds),
+    delayOverrideSeconds: delaySeconds,
+    reason: reason?.slice(0, MAX_REASON) ?? null,
+    renderedMapIndex,
+    now: x.kit.clock.now(),
+    from,
+  });
+  return settled && { ...settled, previousId: live.id };
+}
+
+async function wakeAfter(
+  x: ExecutionContext,
+  live: LiveTryRow,
+  endDate: Instant,
+  delaySeconds: number | null,
+): Promise<Instant> {
+  if (delaySeconds !== null) return addMicros(endDate, Math.round(delaySeconds * 1_000_000));
+  // Someone cleared it and waits for it to run again.
+  if (live.state === "restarting") return endDate;
+  const graph = live.dag_version_id === null ? null : await x.deps.graph(live.dag_version_id);
+  const task = graph?.tasks.get(live.task_id);
+  if (!task) return endDate;
+  return nextRetryAt(task, {
+    dagId: live.dag_id,
+    taskId: live.task_id,
+    logicalDate: live.logical_date,
+    tryNumber: live.try_number,
+    endDate,
+  });
+}
+
+/** Tells the scheduler. */
+export function publishSettled(x: ExecutionContext, settled: SettledRow & { previousId?: string }): void {
+  x.deps.bus.publish({
+    kind: "task-instance",
+    dagRunId: settled.dag_run_id,
+    id: settled.previousId ?? settled.id,
+    taskId: settled.task_id,
+    mapIndex: settled.map_index,
+    state: settled.state,
+    wakeAt: settled.wake_at,
+    newId: settled.previousId === undefined ? null : settled.id,
+    mappedLength: settled.mapped_length,
+  });
+}
+
+async function changed(
+  x: ExecutionContext,
+  id: string,
+  wanted: TaskInstanceState,
+  work: Promise<(SettledRow & { previousId?: string }) | null> | null,
+): Promise<StateChange> {
+  const settled = await work;
+  if (settled) {
+    publishSettled(x, settled);
+    return ok("changed");
+  }
+  const found = await whereabouts(x.deps.database.pool, id);
+  if (!found.live) return notLive(found.archived);
+  if (found.state === wanted) return ok("unchanged");
+  return refuse(409, "invalid_state", "TI was not in the running state so it cannot be updated", {
+    previous_state: found.state,
+  });
+}
+
+/** Why an id that names no live row is refused. */
+export function notLive(archived: boolean) {
+  return archived
+    ? refuse(410, "not_found", "Task Instance not found, it may have been moved to the Task Instance History table")
+    : refuse(404, "not_found", "Task Instance not found");
+}
+
+const NO_CALLER = refuse(404, "not_found", "Task Instance not found");
+
+export const stateMessages = {
+  SucceedTask: async (x, id, message) => {
+    if (id === null) return replyTo(NO_CALLER);
+    const renderedMapIndex = message.optionalText("rendered_map_index");
+    return replyTo(await succeedTask(x, { id, endDate: message.instant("end_date"), renderedMapIndex }));
+  },
+  // Settled when the process is gone, with `exited`: until then its callbacks run.
+  TaskState: () => replyTo(ok(null)),
+  RetryTask: async (x, id, message) => {
+    if (id === null) return replyTo(NO_CALLER);
+    return replyTo(
+      await retryTask(x, {
+        id,
+        endDate: message.instant("end_date"),
+        renderedMapIndex: message.optionalText("rendered_map_index"),
+        delaySeconds: message.optionalNumber("retry_delay_seconds"),
+        reason: message.optionalText("retry_reason"),
+      }),
+    );
+  },
+  RescheduleTask: async (x, id, message) => {
+    if (id === null) return replyTo(NO_CALLER);
+    const rescheduleDate = message.instant("reschedule_date");
+    return replyTo(await rescheduleTask(x, { id, endDate: message.instant("end_date"), rescheduleDate }));
+  },
+  DeferTask: async (x, id, message) => {
+    if (id === null) return replyTo(NO_CALLER);
+    const kwargs = message.optionalJson("trigger_kwargs") ?? ("{}" as JsonText);
+    return replyTo(
+      await deferTask(x, {
+        id,
+        classpath: message.text("classpath"),
+        // A text is what the worker encrypted; it is stored without JSON's quotes.
+        triggerKwargs: kwargs.trimStart().startsWith('"') ? (JSON.parse(kwargs) as string) : kwargs,
+        queue: message.optionalText("queue"),
+        nextMethod: message.text("next_method"),
+        nextKwargs: message.optionalJson("next_kwargs") ?? ("{}" as JsonText),
+        timeoutSeconds: message.optionalSeconds("trigger_timeout"),
+        renderedMapIndex: message.optionalText("rendered_map_index"),
+      }),
+    );
+  },
+  AwaitInputTask: async (x, id, message) => {
+    if (id === null) return replyTo(NO_CALLER);
+    return replyTo(
+      await awaitInput(x, {
+        id,
+        nextMethod: message.text("next_method"),
+        nextKwargs: message.optionalJson("next_kwargs") ?? ("{}" as JsonText),
+        timeoutSeconds: message.optionalSeconds("timeout"),
+        renderedMapIndex: message.optionalText("rendered_map_index"),
+      }),
+    );
+  },
+} satisfies Record<string, MessageHandler>;

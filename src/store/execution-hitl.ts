@@ -1,0 +1,34 @@
+import { sql } from "kysely";
+import type { Instant } from "../kit/instant.ts";
+import type { JsonText } from "../kit/json-text.ts";
+import type { Database } from "./database.ts";
+
+export interface HitlRequest {
+  options: JsonText;
+  subject: string;
+  body: string | null;
+  defaults: JsonText | null;
+  multiple: boolean;
+  params: JsonText;
+  assignees: JsonText;
+}
+
+/**
+ * What a person is asked for a task instance. A request that exists already (from a try before) stays as it is; an answer to
+ * it is taken away. null when the id is no longer live.
+ */
+export async function upsertHitlRequest(
+  db: Database,
+  id: string,
+  request: HitlRequest,
+  now: Instant,
+): Promise<HitlRequest | null> {
+  const { rows } = await sql<HitlRequest>`
+    insert into hitl_detail (ti_id, options, subject, body, defaults, multiple, params, assignees, created_at)
+    select id, ${request.options}::json, ${request.subject}, ${request.body}, ${request.defaults}::json, ${request.multiple},
+      ${request.params}::json, ${request.assignees}::json, ${now}::timestamptz
+    from task_instance where id = ${id}::uuid
+    on conflict (ti_id) do update set responded_by = null, responded_at = null, chosen_options = null, params_input = '{}'
+    returning options, subject, body, defaults, multiple, params, assignees`.execute(db);
+  return rows[0] ?? null;
+}
