@@ -1,0 +1,78 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { UserError } from "./user-error.ts";
+
+/**
+ * What the environment says. The order is everywhere: command-line option > environment > config.yaml > default.
+ * This is the only file that reads `process.env`.
+ */
+export interface Environment {
+  /** Where everything of this installation lives; `LEOFLOW_HOME`, else `~/.leoflow`. Absolute. */
+  home: string;
+  /** The user's own home directory, for `~` in paths. */
+  userHome: string;
+  workspace: string | undefined;
+  port: number | undefined;
+  host: string | undefined;
+  /** Only the first start reads it. */
+  adminPassword: string | undefined;
+  logLevel: string;
+  noColor: boolean;
+  /** A directory of this user for sockets, where the system has one. */
+  runtimeDir: string | undefined;
+  path: string;
+}
+
+const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
+
+export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readonly<Environment> {
+  const text = (name: string): string | undefined => source[name]?.trim() || undefined;
+  const userHome = text("HOME") ?? homedir();
+  const logLevel = text("LEOFLOW_LOG_LEVEL")?.toLowerCase() ?? "info";
+  if (!LOG_LEVELS.includes(logLevel)) {
+    throw new UserError(`LEOFLOW_LOG_LEVEL is ${JSON.stringify(logLevel)}`, {
+      fix: `use one of ${LOG_LEVELS.join(", ")}, or unset it`,
+      exitCode: 2,
+    });
+  }
+  const port = text("LEOFLOW_LITE_PORT");
+  return Object.freeze({
+    home: resolve(expandHome(text("LEOFLOW_HOME") ?? join(userHome, ".leoflow"), userHome)),
+    userHome,
+    workspace: text("LEOFLOW_WORKSPACE"),
+    port: port === undefined ? undefined : parsePort(port, "LEOFLOW_LITE_PORT"),
+    host: text("LEOFLOW_HOST"),
+    adminPassword: source["LEOFLOW_ADMIN_PASSWORD"] || undefined,
+    logLevel,
+    noColor: Boolean(source["NO_COLOR"]),
+    runtimeDir: text("XDG_RUNTIME_DIR"),
+    path: source["PATH"] ?? "",
+  });
+}
+
+/** A port from text; `name` is the option or variable that the error names. */
+export function parsePort(text: string, name: string): number {
+  const port = Number(text);
+  if (!/^\d+$/.test(text.trim()) || port < 1 || port > 65535) {
+    throw new UserError(`${name} is ${JSON.stringify(text)}, not a port`, {
+      fix: "use a whole number from 1 to 65535",
+      exitCode: 2,
+    });
+  }
+  return port;
+}
+
+/** `~` and `~/x` as a shell would read them. */
+export function expandHome(path: string, userHome: string): string {
+  return path === "~" || path.startsWith("~/") ? join(userHome, path.slice(1)) : path;
+}
+
+/** The environment for a child process: ours, with changes; `undefined` takes a variable away. */
+export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined) delete env[name];
+    else env[name] = value;
+  }
+  return env;
+}

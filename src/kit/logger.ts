@@ -1,0 +1,30 @@
+import { pino, type DestinationStream, type Level, type Logger } from "pino";
+
+export interface LoggerOptions {
+  level: string;
+  /** JSON lines go to this file (its folder must exist), else to stderr. */
+  file?: string;
+  /** Called with warnings and worse in words, for a person at a terminal. */
+  onWarning?: (line: string) => void;
+}
+
+/** The program's own log. Task logs are something else: see the agent. */
+export function createLogger(options: LoggerOptions): Logger {
+  // A file is written in the background: the event loop must not wait for a disk on every line.
+  const main = pino.destination({ dest: options.file ?? 2, sync: options.file === undefined, mode: 0o600 });
+  const streams: { stream: DestinationStream; level: Level }[] = [
+    { stream: main, level: options.level === "silent" ? "fatal" : (options.level as Level) },
+  ];
+  const { onWarning } = options;
+  if (onWarning) streams.push({ stream: { write: (line) => onWarning(inWords(line)) }, level: "warn" });
+  return pino(
+    { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.multistream(streams, { dedupe: false }),
+  );
+}
+
+function inWords(line: string): string {
+  const entry = JSON.parse(line) as { level: number; msg?: string; err?: { message?: string } };
+  const cause = entry.err?.message && !entry.msg?.includes(entry.err.message) ? `: ${entry.err.message}` : "";
+  return `${entry.level >= 50 ? "error" : "warning"}: ${entry.msg ?? ""}${cause}`;
+}

@@ -1,0 +1,172 @@
+import { randomBytes } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { Document, isMap, isScalar, LineCounter, parseDocument } from "yaml";
+import { expandHome, type Environment } from "../kit/config.ts";
+import { newFernetKey } from "../kit/fernet.ts";
+import { generatePassword, hashPassword } from "../kit/password.ts";
+import { UserError } from "../kit/user-error.ts";
+import type { LeoflowPaths } from "./paths.ts";
+
+/** config.yaml, its names as they are in the file. Keys that we do not know are left alone. */
+export interface LeoflowConfig {
+  /** Absolute. */
+  workspace: string;
+  admin_email: string;
+  /** argon2id, PHC form. */
+  admin_password_hash: string;
+  jwt_secret: string;
+  fernet_key: string;
+  lite_port: number;
+}
+
+export interface LoadedConfig {
+  config: LeoflowConfig;
+  /** The file did not exist before. */
+  created: boolean;
+  /** Present when it was made now: the only moment it can be shown. */
+  newPassword: string | undefined;
+}
+
+const SHORTEST_PASSWORD = 8;
+
+const HEADER = ` Leoflow's settings. Yours to edit: comments and keys that Leoflow does not know stay.
+ Keep this file secret and in your backups: without fernet_key stored connections cannot be read.`;
+
+type Key = keyof LeoflowConfig;
+
+/** What each key must be; the text completes "must be …". */
+const KEYS: Record<Key, { is: string; fits: (value: unknown) => boolean }> = {
+  workspace: { is: "a path", fits: isText },
+  admin_email: { is: "a text", fits: isText },
+  admin_password_hash: { is: "a text", fits: isText },
+  jwt_secret: { is: "a text of 32 characters or more", fits: (value) => isText(value) && value.length >= 32 },
+  fernet_key: {
+    is: "32 bytes as URL-safe base64",
+    fits: (value) => isText(value) && Buffer.from(value, "base64url").length === 32,
+  },
+  lite_port: {
+    is: "a whole number from 1 to 65535",
+    fits: (value) => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65535,
+  },
+};
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value.trim() !== "";
+}
+
+/**
+ * Reads config.yaml and makes what it lacks. A file that cannot be understood is an error that names line and column; it is
+ * never written over.
+ */
+export async function loadOrCreateConfig(
+  paths: LeoflowPaths,
+  environment: Pick<Environment, "userHome" | "adminPassword">,
+): Promise<LoadedConfig> {
+  makeHome(paths.home);
+  const created = !existsSync(paths.config);
+  const document = created ? newDocument() : parseConfig(paths.config, readText(paths.config));
+  if (!created) chmodSync(paths.config, 0o600);
+  if (!document.has("fernet_key") && existsSync(join(paths.managedPostgres, "data"))) {
+    throw new UserError(`${paths.config} has no fernet_key, but the database holds secrets encrypted with one`, {
+      fix:
+        "put the key back from a backup; or, to go on with a new key and enter the secrets again, add `fernet_key: " +
+        `${newFernetKey()}\``,
+    });
+  }
+  let newPassword: string | undefined;
+  const missing: Partial<Record<Key, () => unknown>> = {
+    workspace: () => join(environment.userHome, "leoflow"),
+    admin_email: () => "admin@leoflow.local",
+    admin_password_hash: () => {
+      newPassword = environment.adminPassword ?? generatePassword();
+      if (newPassword.length < SHORTEST_PASSWORD) {
+        throw new UserError("LEOFLOW_ADMIN_PASSWORD is too short", {
+          fix: `use ${SHORTEST_PASSWORD} characters or more, or unset it to get one made`,
+        });
+      }
+      return hashPassword(newPassword);
+    },
+    jwt_secret: () => randomBytes(32).toString("base64url"),
+    fernet_key: newFernetKey,
+    lite_port: () => 8088,
+  };
+  let changed = false;
+  for (const [key, make] of Object.entries(missing)) {
+    if (document.has(key)) continue;
+    document.set(key, await make());
+    changed = true;
+  }
+  if (changed) writePrivately(paths.config, document.toString());
+  const config = { ...(document.toJS() as Record<Key, unknown>) } as unknown as LeoflowConfig;
+  config.workspace = resolve(dirname(paths.config), expandHome(config.workspace, environment.userHome));
+  return { config, created, newPassword };
+}
+
+/** Changes keys of config.yaml and keeps everything else in it, comments too. */
+export function updateConfigFile(paths: LeoflowPaths, changes: Partial<LeoflowConfig>): void {
+  const document = parseConfig(paths.config, readText(paths.config));
+  for (const [key, value] of Object.entries(changes)) document.set(key, value);
+  writePrivately(paths.config, document.toString());
+}
+
+function newDocument(): Document {
+  const document = new Document({});
+  document.commentBefore = HEADER;
+  return document;
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UserError(`cannot read ${file}: ${(error as Error).message}`, {
+      fix: `make it readable for you, for example \`chmod 600 ${file}\``,
+      cause: error,
+    });
+  }
+}
+
+function parseConfig(file: string, text: string): Document {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const fail = (offset: number, problem: string): never => {
+    const { line, col } = lines.linePos(offset);
+    throw new UserError(`${file}, line ${line}, column ${col}: ${problem}`, {
+      fix: "correct the file and start again; it was not changed",
+    });
+  };
+  const [error] = document.errors;
+  if (error) fail(error.pos[0], error.message.split("\n")[0] ?? "not YAML");
+  if (document.contents === null) document.contents = document.createNode({}) as typeof document.contents;
+  const { contents } = document;
+  if (!isMap(contents)) return fail(contents?.range?.[0] ?? 0, "must be a list of `key: value`");
+  for (const pair of contents.items) {
+    if (!isScalar(pair.key)) continue;
+    const rule = KEYS[pair.key.value as Key] as (typeof KEYS)[Key] | undefined;
+    const value = isScalar(pair.value) ? pair.value.value : pair.value;
+    if (!rule || rule.fits(value)) continue;
+    const range = isScalar(pair.value) || isMap(pair.value) ? pair.value.range : undefined;
+    fail(range?.[0] ?? pair.key.range?.[0] ?? 0, `${String(pair.key.value)} must be ${rule.is}`);
+  }
+  return document as unknown as Document;
+}
+
+/** Whole or not at all, and never readable for others. */
+function writePrivately(file: string, text: string): void {
+  const fresh = `${file}.${process.pid}.new`;
+  writeFileSync(fresh, text, { mode: 0o600, flush: true });
+  renameSync(fresh, file);
+}
+
+function makeHome(home: string): void {
+  try {
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    chmodSync(home, 0o700);
+  } catch (error) {
+    throw new UserError(`cannot make ${home}: ${(error as Error).message}`, {
+      fix: "set LEOFLOW_HOME to a folder of yours",
+      cause: error,
+    });
+  }
+}

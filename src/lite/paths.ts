@@ -1,0 +1,47 @@
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+/** Every place Leoflow reads or writes, in one list. All absolute. */
+export interface LeoflowPaths {
+  home: string;
+  config: string;
+  /** Held by the one `leoflow lite` of this home. */
+  lock: string;
+  logs: string;
+  /** The base virtual environment: Airflow core, Task SDK, standard provider. */
+  venv: string;
+  /** uv and the CPython it installs. */
+  python: string;
+  /** Virtual environments of projects that list dependencies. */
+  projectVenvs: string;
+  /** PostgreSQL's binaries, password, log and `data/`. */
+  managedPostgres: string;
+  /** To be on PYTHONPATH: the folder that holds the package `leoflow_runtime`. */
+  runtime: string;
+  /** This program's own folder: python/, examples/, dist/. */
+  program: string;
+}
+
+export function resolvePaths(home: string): LeoflowPaths {
+  const program = programFolder();
+  return {
+    home,
+    config: join(home, "config.yaml"),
+    lock: join(home, "lite.lock"),
+    logs: join(home, "logs"),
+    venv: join(home, "venv"),
+    python: join(home, "python"),
+    projectVenvs: join(home, "venvs"),
+    managedPostgres: join(home, "managed-postgres"),
+    runtime: join(program, "python"),
+    program,
+  };
+}
+
+/** Found by looking upwards, because the same code runs from src/lite/ (tests) and from dist/. */
+function programFolder(): string {
+  for (let folder = import.meta.dirname; ; folder = dirname(folder)) {
+    if (existsSync(join(folder, "python/requirements.lock"))) return folder;
+    if (folder === dirname(folder)) throw new Error("python/requirements.lock is missing from this installation");
+  }
+}

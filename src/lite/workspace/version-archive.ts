@@ -1,0 +1,232 @@
+import { createHash } from "node:crypto";
+import { lstat, mkdir, readdir, readFile, rename, rm, stat, symlink, unlink, writeFile } from "node:fs/promises";
+import { extname, join, posix } from "node:path";
+import { newId } from "../../kit/ids.ts";
+import { isMissing, parentOf } from "./discovery.ts";
+import { PROJECT_FILE } from "./project-file.ts";
+
+const MANIFEST = ".leoflow-version.json";
+const TEMPORARY = ".tmp-";
+/** Data files that an import reads are pinned when they look like configuration and are small; a task may write the others. */
+const CONFIGURATION = new Set([
+  ".yaml",
+  ".yml",
+  ".toml",
+  ".ini",
+  ".cfg",
+  ".conf",
+  ".sql",
+  ".j2",
+  ".jinja",
+  ".jinja2",
+  ".tmpl",
+]);
+const MAX_PINNED_BYTES = 1024 * 1024;
+
+/** What a DAG file's version is made of; workspace-relative paths with `/`. */
+export interface VersionSources {
+  relPath: string;
+  /** Folder of the file's project, or null. */
+  projectFolder: string | null;
+  files: readonly string[];
+  templates: readonly string[];
+  reads: readonly string[];
+  /** Identifies the Python side that parsed it: another one parses again. */
+  runtime: string;
+}
+
+export type ArchiveOutcome = { kind: "archived"; digest: string } | { kind: "changed-meanwhile"; relPath: string };
+
+interface Manifest extends VersionSources {
+  /** What is copied, with its content's SHA-256. */
+  pinned: [string, string][];
+}
+
+/**
+ * The files of DAG versions: `<root>/<digest>/` holds copies of what a DAG file imported and the templates it names, at their
+ * paths below the workspace. Everything else beside them is a link to the live workspace, so that data is found and not copied.
+ */
+export class VersionArchive {
+  readonly #root: string;
+  readonly #workspace: string;
+
+  constructor(root: string, workspace: string) {
+    this.#root = root;
+    this.#workspace = workspace;
+  }
+
+  /** Keeps the sources as they are now. Those that changed after `unchangedSinceMs` may differ from what was parsed. */
+  async keep(sources: VersionSources, unchangedSinceMs: number): Promise<ArchiveOutcome> {
+    const contents = new Map<string, Buffer>();
+    for (const { relPath, required } of await this.#pinnable(sources)) {
+      try {
+        const path = join(this.#workspace, relPath);
+        contents.set(relPath, await readFile(path));
+        if ((await stat(path)).ctimeMs > unchangedSinceMs) return { kind: "changed-meanwhile", relPath };
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+        if (required) return { kind: "changed-meanwhile", relPath };
+      }
+    }
+    const pinned = [...contents].map(([relPath, content]): [string, string] => [relPath, sha256(content)]);
+    const digest = digestOf(pinned);
+    const manifest: Manifest = { ...sources, pinned };
+    if (await exists(join(this.#root, digest))) {
+      await this.#writeManifest(join(this.#root, digest), manifest);
+      await this.refreshLinks(digest);
+    } else await this.#create(digest, contents, manifest);
+    return { kind: "archived", digest };
+  }
+
+  /** The sources of an archive whose pinned files are in the workspace as they are in the archive; null otherwise. */
+  async unchangedSources(digest: string, runtime: string): Promise<VersionSources | null> {
+    const manifest = await this.#readManifest(digest);
+    if (!manifest || manifest.runtime !== runtime) return null;
+    const wanted = new Map(manifest.pinned);
+    // Also what would be pinned today: an __init__.py that came since, a template that is there now.
+    for (const { relPath } of await this.#pinnable(manifest)) {
+      const content = await readFile(join(this.#workspace, relPath)).catch(() => null);
+      if (content === null ? wanted.has(relPath) : wanted.get(relPath) !== sha256(content)) return null;
+      wanted.delete(relPath);
+    }
+    return wanted.size === 0 ? manifest : null;
+  }
+
+  /** Makes what appeared in the workspace beside archived files reachable, and forgets what went. */
+  async refreshLinks(digest: string): Promise<void> {
+    const manifest = await this.#readManifest(digest);
+    if (!manifest) return;
+    await this.#link(
+      join(this.#root, digest),
+      manifest.pinned.map(([relPath]) => relPath),
+    );
+  }
+
+  /** Removes the archives that no version names, unless they are younger than `minimumAgeMs`. Returns how many went. */
+  async collectGarbage(named: ReadonlySet<string>, nowMs: number, minimumAgeMs = 3_600_000): Promise<number> {
+    let removed = 0;
+    for (const name of await readdir(this.#root).catch(() => [])) {
+      if (named.has(name) || !(/^[0-9a-f]{64}$/.test(name) || name.startsWith(TEMPORARY))) continue;
+      const path = join(this.#root, name);
+      if (nowMs - (await stat(path)).mtimeMs < minimumAgeMs) continue;
+      await rm(path, { recursive: true, force: true });
+      removed++;
+    }
+    return removed;
+  }
+
+  async #pinnable(sources: VersionSources): Promise<{ relPath: string; required: boolean }[]> {
+    const pinnable = new Map<string, boolean>();
+    const offer = (relPath: string, required: boolean) => {
+      if (isInside(relPath)) pinnable.set(relPath, required || (pinnable.get(relPath) ?? false));
+    };
+    for (const relPath of [sources.relPath, ...sources.files]) {
+      offer(relPath, true);
+      for (let folder = parentOf(relPath); folder !== ""; folder = parentOf(folder)) {
+        offer(posix.join(folder, "__init__.py"), false);
+      }
+    }
+    if (sources.projectFolder !== null) offer(posix.join(sources.projectFolder, PROJECT_FILE), false);
+    for (const relPath of [...sources.templates, ...sources.reads]) {
+      if (relPath.endsWith("/") || pinnable.has(relPath)) continue;
+      if (!sources.templates.includes(relPath) && !CONFIGURATION.has(extname(relPath).toLowerCase())) continue;
+      const found = await stat(join(this.#workspace, relPath)).catch(() => null);
+      if (found?.isFile() && found.size <= MAX_PINNED_BYTES) offer(relPath, false);
+    }
+    return [...pinnable]
+      .map(([relPath, required]) => ({ relPath, required }))
+      .sort((a, b) => compare(a.relPath, b.relPath));
+  }
+
+  async #create(digest: string, contents: ReadonlyMap<string, Buffer>, manifest: Manifest): Promise<void> {
+    const temporary = join(this.#root, TEMPORARY + newId());
+    try {
+      await mkdir(temporary, { recursive: true });
+      for (const folder of foldersOf([...contents.keys()])) await mkdir(join(temporary, folder), { recursive: true });
+      for (const [relPath, content] of contents) {
+        await writeFile(join(temporary, relPath), content, { mode: 0o444, flag: "wx" });
+      }
+      await this.#writeManifest(temporary, manifest);
+      await this.#link(temporary, [...contents.keys()]);
+      await rename(temporary, join(this.#root, digest));
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true });
+      // Two files with the same sources (a copy in flight) make the same archive.
+      if (!(await exists(join(this.#root, digest)))) throw error;
+    }
+  }
+
+  async #link(archive: string, pinned: readonly string[]): Promise<void> {
+    const folders = foldersOf(pinned);
+    const own = new Set([...pinned, ...folders, MANIFEST]);
+    for (const folder of folders) {
+      const live = await readdir(join(this.#workspace, folder)).catch(() => []);
+      const present = await readdir(join(archive, folder), { withFileTypes: true });
+      const linked = new Set(present.filter((entry) => entry.isSymbolicLink()).map(({ name }) => name));
+      const occupied = new Set(present.map(({ name }) => name));
+      for (const name of live) {
+        linked.delete(name);
+        // Python keeps its own bytecode beside the copies: that of the live files would be taken for theirs.
+        if (name === "__pycache__" || own.has(posix.join(folder, name)) || occupied.has(name)) continue;
+        await symlink(join(this.#workspace, folder, name), join(archive, folder, name)).catch(ignoreExisting);
+      }
+      for (const name of linked) await unlink(join(archive, folder, name)).catch(() => undefined);
+    }
+  }
+
+  async #readManifest(digest: string): Promise<Manifest | null> {
+    try {
+      return JSON.parse(await readFile(join(this.#root, digest, MANIFEST), "utf8")) as Manifest;
+    } catch {
+      return null;
+    }
+  }
+
+  async #writeManifest(archive: string, manifest: Manifest): Promise<void> {
+    const { relPath, projectFolder, files, templates, reads, runtime, pinned } = manifest;
+    const temporary = join(archive, `${MANIFEST}.${newId()}`);
+    await writeFile(temporary, JSON.stringify({ relPath, projectFolder, files, templates, reads, runtime, pinned }));
+    await rename(temporary, join(archive, MANIFEST));
+  }
+}
+
+/** Content address: the hash over sorted paths and their contents' hashes. */
+function digestOf(pinned: readonly [string, string][]): string {
+  const lines = [...pinned].sort(([a], [b]) => compare(a, b)).map(([relPath, hash]) => `${hash}  ${relPath}\n`);
+  return sha256(lines.join(""));
+}
+
+function sha256(content: Buffer | string): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+/** The folders around these files, outermost first, "" included. */
+function foldersOf(relPaths: readonly string[]): string[] {
+  const folders = new Set([""]);
+  for (const relPath of relPaths) {
+    for (let folder = parentOf(relPath); folder !== ""; folder = parentOf(folder)) folders.add(folder);
+  }
+  return [...folders].sort(compare);
+}
+
+/** What user code reported must not lead out of the archive. */
+function isInside(relPath: string): boolean {
+  return (
+    relPath !== "" && !posix.isAbsolute(relPath) && posix.normalize(relPath) === relPath && !relPath.startsWith("../")
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function ignoreExisting(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") throw error;
+}
