@@ -1,0 +1,108 @@
+"""A warm parent with one DAG file of one version imported; it forks a child per task."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import socket
+import sys
+import threading
+from typing import Any, NoReturn
+
+from leoflow_runtime import compat
+from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
+from leoflow_runtime.processes import adopt_orphans
+from leoflow_runtime.workspace import put_on_path
+
+
+class ImportComms:
+    """Answers what a DAG file asks for while it is imported, and remembers that it asked."""
+
+    def __init__(self, agent: AgentConnection, token: str) -> None:
+        self.asked = False
+        self._agent = agent
+        self._token = token
+        self._decoder: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked = True
+        if self._decoder is None:
+            self._decoder = compat.WarmCommsDecoder(socket=self._agent.open("import", self._token))
+        return getattr(self._decoder, name)
+
+
+class DagZygote(ForkServer):
+    """Forks tasks of the DAGs of one file."""
+
+    def __init__(self, command: Command, agent: AgentConnection) -> None:
+        adopt_orphans()
+        self.directory: str = command["directory"]
+        self.file: str = command["file"]
+        token: str = command["token"]
+        super().__init__(agent.open("zygote", token), agent)
+        put_on_path(self.directory, os.path.join(self.directory, self.file), command.get("workspace"))
+        compat.use_bundle(self.directory)
+        self.bundle = compat.open_bundle()
+        comms = ImportComms(agent, token)
+        compat.set_comms(comms)
+        threads = threading.active_count()
+        try:
+            self.bag: Any = compat.load_dag_file(
+                os.path.join(self.directory, self.file), self.directory, safe_mode=False
+            )
+        except BaseException as error:
+            print(f"importing {self.file}: {error!r}", file=sys.stderr)
+            self.bag = None
+        finally:
+            compat.clear_comms()
+        # A file that asked for Variables, failed, or started threads is imported again in each task, as Airflow does:
+        # what it would see may change from task to task, and threads do not survive a fork.
+        if self.bag is None or comms.asked or self.bag.import_errors or threading.active_count() > threads:
+            self.bag = None
+            compat.forget_modules_below(self.directory)
+        else:
+            for dag in self.bag.dags.values():
+                _warm_templates(dag)
+        compat.use_loaded_dags(self.bag, self.bundle)
+        gc.collect()
+        gc.freeze()
+
+    def handle(self, command: Command) -> None:
+        if command["op"] != "task":
+            raise ValueError(command["op"])
+        token = command["token"]
+        self.fork(token, lambda: _run_task(self.agent, token))
+
+
+def _run_task(agent: AgentConnection, token: str) -> NoReturn:
+    requests = agent.open("requests", token)
+    logs = agent.open("logs", token)
+    stdout = agent.open("stdout", token)
+    stderr = agent.open("stderr", token)
+    if "numpy" in sys.modules:
+        # Python's own generator reseeds itself after a fork; numpy's would give every task the same numbers.
+        sys.modules["numpy"].random.seed()
+
+    def target() -> None:
+        # Forked ahead of its task: nothing is logged or started before there is one.
+        _wait_readable(requests)
+        compat.run_task()
+
+    compat.run_supervised(requests, stdout, stderr, logs.detach(), target)
+    os._exit(124)
+
+
+def _wait_readable(connection: socket.socket) -> None:
+    select.select([connection], [], [])
+    if not connection.recv(1, socket.MSG_PEEK):
+        os._exit(0)
+
+
+def _warm_templates(dag: Any) -> None:
+    try:
+        dag.get_template_env()
+        dag.get_template_env(force_sandboxed=True)
+    except Exception:
+        # The task that needs it reports it.
+        pass

@@ -1,0 +1,173 @@
+"""Parses one DAG file in a child of the base zygote and describes what came of it as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+from pydantic import TypeAdapter
+
+from airflow.dag_processing.processor import ToDagProcessor
+from airflow.sdk.configuration import conf
+from airflow.utils.dag_version_inflation_checker import check_dag_file_stability
+from leoflow_runtime import compat
+from leoflow_runtime.forkserver import AgentConnection, Command
+from leoflow_runtime.reads import ReadRecorder, lazily_imported, template_names, workspace_modules
+from leoflow_runtime.workspace import put_on_path
+
+_TO_DAG_PROCESSOR: TypeAdapter[Any] = TypeAdapter(ToDagProcessor)
+
+
+def run(command: Command, agent: AgentConnection) -> NoReturn:
+    """Connects back, parses, sends the result on a connection of its own and ends."""
+    token: str = command["token"]
+    comms = agent.open("requests", token)
+    result_to = agent.open("result", token)
+    stdout = agent.open("stdout", token)
+    stderr = agent.open("stderr", token)
+
+    def target() -> None:
+        decoder = compat.CommsDecoder(body_decoder=_TO_DAG_PROCESSOR)
+        # Marks user code: Variables and Connections come from the supervisor, never from a database.
+        os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "client"
+        compat.set_comms(decoder)
+        result_to.sendall(json.dumps(parse(command)).encode())
+        result_to.close()
+
+    compat.run_supervised(comms, stdout, stderr, 0, target)
+    os._exit(124)
+
+
+def parse(command: Command) -> dict[str, Any]:
+    path: str = command["path"]
+    root: str = command["workspace"]
+    started = time.monotonic()
+    limit = _limit_memory(command["memoryMb"])
+    put_on_path(root, path)
+    recorder = ReadRecorder(root)
+    import_errors: list[dict[str, str]] = []
+    warnings: list[dict[str, Any]] = []
+    dags: list[dict[str, Any]] = []
+    templates: set[str] = set()
+    stability = check_dag_file_stability(path)
+    if errors := stability.get_error_format_dict(path, root):
+        import_errors += [{"filename": _relative(name, root), "stacktrace": text} for name, text in errors.items()]
+    else:
+        with recorder:
+            bag = compat.load_dag_file(path, root)
+        for name, text in bag.import_errors.items():
+            if "MemoryError" in text:
+                text = f"Parsing needed more than {command['memoryMb']} MB of memory, the limit.\n\n{text}"
+            import_errors.append({"filename": _relative(name, root), "stacktrace": text})
+        for dag in sorted(bag.dags.values(), key=lambda dag: dag.dag_id):
+            try:
+                dags.append(_describe(dag))
+                with recorder:
+                    templates |= template_names(dag, root, recorder)
+            except Exception:
+                depth = conf.getint("core", "dagbag_import_error_traceback_depth")
+                filename = _relative(dag.relative_fileloc or dag.fileloc, root)
+                import_errors.append({"filename": filename, "stacktrace": traceback.format_exc(limit=-depth)})
+        for warning in stability.get_formatted_warnings(bag.dag_ids) or []:
+            warnings.append(
+                {
+                    "dagId": warning.get("dag_id"),
+                    "warningType": warning.get("warning_type", ""),
+                    "message": warning.get("message", ""),
+                }
+            )
+        for texts in bag.captured_warnings.values():
+            for text in texts:
+                # "file:line: category: message"
+                parts = text.split(": ", 2)
+                warnings.append(
+                    {"dagId": None, "warningType": parts[1] if len(parts) == 3 else "", "message": text}
+                )
+    limit()
+    files = workspace_modules(root) | {path}
+    files |= lazily_imported(files, root)
+    below = lambda names: sorted(os.path.relpath(name, root) for name in names)  # noqa: E731
+    return {
+        "dags": dags,
+        "importErrors": import_errors,
+        "warnings": warnings,
+        "files": below(files),
+        "templates": below(templates - files),
+        "reads": below(recorder.files - files - templates)
+        + [f"{name}/" if name != "." else "./" for name in below(recorder.folders)],
+        "durationSeconds": time.monotonic() - started,
+        "failure": None,
+    }
+
+
+def _limit_memory(megabytes: int) -> Any:
+    """Lets this process allocate so much more than it has; returns what lifts the limit for our own work."""
+    old = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        with open("/proc/self/status") as file:
+            held = next(int(line.split()[1]) for line in file if line.startswith("VmData:")) * 1024
+    except (OSError, StopIteration):
+        return lambda: None
+    resource.setrlimit(resource.RLIMIT_DATA, (held + megabytes * 1024 * 1024, old[1]))
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, old)
+
+
+def _relative(name: str, root: str) -> str:
+    return os.path.relpath(name, root) if os.path.isabs(name) else name
+
+
+def _describe(dag: Any) -> dict[str, Any]:
+    data, lazy = compat.serialize(dag)
+    timetable = lazy.timetable
+    expression = timetable.asset_condition.as_expression() if timetable.asset_condition else None
+    owners = {task["__var"].get("owner") for task in data["dag"]["tasks"]} - {None, ""}
+    with open(dag.fileloc, encoding="utf-8", errors="replace") as file:
+        source = file.read()
+    limits = {
+        "maxActiveTasks": (lazy.max_active_tasks, "max_active_tasks_per_dag"),
+        "maxActiveRuns": (lazy.max_active_runs, "max_active_runs_per_dag"),
+        "maxConsecutiveFailedDagRuns": (
+            lazy.max_consecutive_failed_dag_runs,
+            "max_consecutive_failed_dag_runs_per_dag",
+        ),
+    }
+    return {
+        "dagId": dag.dag_id,
+        "serialized": json.dumps(data),
+        "dagHash": compat.dag_hash(data),
+        "fileloc": dag.fileloc,
+        "displayName": lazy.dag_display_name,
+        "description": lazy.description,
+        "owners": ", ".join(sorted(owners)) or conf.get("operators", "default_owner"),
+        "tags": sorted(lazy.tags or ()),
+        "timetableType": timetable.type_name,
+        "timetableSummary": timetable.summary,
+        "timetableDescription": timetable.description,
+        "timetablePeriodic": timetable.periodic,
+        "timetablePartitioned": timetable.partitioned,
+        "assetExpression": None if expression is None else json.dumps(expression),
+        **{
+            name: conf.getint("core", option) if value is None else value
+            for name, (value, option) in limits.items()
+        },
+        "hasTaskConcurrencyLimits": lazy.has_task_concurrency_limits,
+        "failFast": bool(lazy.fail_fast),
+        "isPausedUponCreation": lazy.is_paused_upon_creation,
+        "allowedRunTypes": sorted(lazy.allowed_run_types) if lazy.allowed_run_types else None,
+        "sourceCode": source,
+    }
+
+
+def main() -> NoReturn:
+    """`python -m leoflow_runtime.parser FILE WORKSPACE`: prints what a parse finds, for looking into a problem."""
+    print(json.dumps(parse({"path": sys.argv[1], "workspace": sys.argv[2], "memoryMb": 4096}), indent=2))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Where a DAG file's modules are looked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def project_folder(path: str, root: str) -> str | None:
+    """The nearest folder at or above the file, within `root`, that holds leoflow.yaml."""
+    folder = os.path.dirname(path)
+    while folder == root or folder.startswith(os.path.join(root, "")):
+        if os.path.isfile(os.path.join(folder, "leoflow.yaml")):
+            return folder
+        if folder == root:
+            break
+        folder = os.path.dirname(folder)
+    return None
+
+
+def put_on_path(root: str, path: str, workspace: str | None = None) -> None:
+    """sys.path: the project's folder, the root (an archive or the workspace), the rest; the workspace itself comes last.
+
+    The live workspace only serves modules that the parse could not foresee (imported by a computed name in a task).
+    """
+    first = [folder for folder in (project_folder(path, root), root) if folder]
+    rest = [entry for entry in sys.path if entry not in first and entry != workspace]
+    last = [workspace] if workspace and workspace not in first else []
+    sys.path[:] = [*dict.fromkeys(first), *rest, *last]
+    sys.dont_write_bytecode = True

@@ -1,0 +1,38 @@
+"""The base zygote of one environment (venv): Airflow imported and warm, forks parsers, DAG zygotes and small requests."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Arguments: the agent's socket path, the fd of the control socket."""
+    path, fd = sys.argv[-2], int(sys.argv[-1])
+    gc.disable()
+
+    from leoflow_runtime.processes import adopt_orphans, return_free_memory
+
+    adopt_orphans()
+    from leoflow_runtime import dag_zygote, forkserver, parser, warm
+
+    class BaseZygote(forkserver.ForkServer):
+        def handle(self, command: forkserver.Command) -> None:
+            token = command["token"]
+            if command["op"] == "zygote":
+                self.fork(token, lambda: dag_zygote.DagZygote(command, self.agent).serve(), zygote=True)
+            elif command["op"] == "parse":
+                self.fork(token, lambda: parser.run(command, self.agent))
+            else:
+                raise ValueError(command["op"])
+
+    warm.warm()
+    gc.collect()
+    gc.freeze()
+    return_free_memory()
+    control = socket.socket(fileno=fd)
+    os.set_inheritable(fd, False)
+    BaseZygote(control, forkserver.AgentConnection(path)).serve()

@@ -1,0 +1,122 @@
+import type { AgentSocket } from "./agent-socket.ts";
+import type { BaseZygote } from "./base-zygote.ts";
+import { describeExit, type ForkedChild } from "./forked-child.ts";
+import { serveRequests } from "./frames.ts";
+import type { Reply, ToSupervisor } from "../domain/task-execution.ts";
+import { ZygoteControl } from "./zygote-control.ts";
+
+export interface DagZygoteConfig {
+  /** Folder of the version's files. */
+  directory: string;
+  /** The DAG's file below it. */
+  file: string;
+  workspace: string;
+  idleMs: number;
+  /** Called when the zygote has ended, for whatever reason. */
+  onEnd: () => void;
+}
+
+export const TASK_CONNECTIONS = ["requests", "logs", "stdout", "stderr"] as const;
+
+/**
+ * A warm Python with one DAG file of one version imported. While it lives, one child waits connected: the next task starts
+ * without the time a fork takes.
+ */
+export class DagZygote {
+  readonly #config: DagZygoteConfig;
+  readonly #control: Promise<ZygoteControl>;
+  #process: ForkedChild | null = null;
+  #spare: ForkedChild | null = null;
+  #users = 0;
+  #idleTimer: NodeJS.Timeout | null = null;
+  #ended = false;
+
+  constructor(
+    deps: {
+      agent: AgentSocket;
+      base: BaseZygote;
+      importHandler: (message: ToSupervisor) => Promise<Reply>;
+    },
+    config: DagZygoteConfig,
+  ) {
+    this.#config = config;
+    this.#control = this.#start(deps);
+    this.#control.then(
+      (control) => void control.closed.then(() => this.#end()),
+      () => this.#end(),
+    );
+  }
+
+  get isOver(): boolean {
+    return this.#ended;
+  }
+
+  /** A connected child that waits for its StartupDetails. Call `release` when it has ended. */
+  async take(): Promise<ForkedChild> {
+    this.#users++;
+    if (this.#idleTimer) clearTimeout(this.#idleTimer);
+    try {
+      const control = await this.#control;
+      const spare = this.#spare;
+      this.#spare = null;
+      const child = spare && !spare.exit ? spare : this.#fork(control);
+      await child.connected;
+      this.#keepSpare(control);
+      return child;
+    } catch (error) {
+      this.release();
+      const exit = this.#process?.exit;
+      if (!exit) throw error;
+      throw new Error(`the process that imports ${this.#config.file} ended: ${describeExit(exit)}`, { cause: error });
+    }
+  }
+
+  release(): void {
+    this.#users--;
+    if (this.#users > 0 || this.#ended) return;
+    this.#idleTimer = setTimeout(() => this.stop(), this.#config.idleMs);
+    this.#idleTimer.unref();
+  }
+
+  stop(): void {
+    this.#end();
+    this.#control.then(
+      (control) => control.end(),
+      () => undefined,
+    );
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#idleTimer) clearTimeout(this.#idleTimer);
+    this.#config.onEnd();
+  }
+
+  #keepSpare(control: ZygoteControl): void {
+    if (this.#spare && !this.#spare.exit) return;
+    if (!this.#ended && control.isOpen) this.#spare = this.#fork(control);
+  }
+
+  #fork(control: ZygoteControl): ForkedChild {
+    return control.fork({ op: "task" }, TASK_CONNECTIONS);
+  }
+
+  async #start(deps: {
+    agent: AgentSocket;
+    base: BaseZygote;
+    importHandler: (message: ToSupervisor) => Promise<Reply>;
+  }): Promise<ZygoteControl> {
+    const base = await deps.base.control();
+    const { directory, file, workspace } = this.#config;
+    const child = base.fork({ op: "zygote", directory, file, workspace }, ["zygote"], { outlives: true });
+    this.#process = child;
+    // What the DAG file asks for while it is imported (Variables, Connections) is answered as for a parse.
+    child.onSocket("import", (socket) => {
+      serveRequests(socket, deps.importHandler, () => undefined);
+      socket.resume();
+    });
+    await child.connected;
+    return new ZygoteControl(deps.agent, child.socket("zygote"));
+  }
+}

@@ -1,0 +1,71 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { RawJson } from "../domain/task-execution.ts";
+import { taskLogPath } from "../domain/workload.ts";
+import { startTestRuntime, type TestRuntime } from "../../test/support/python.ts";
+
+let python: TestRuntime;
+
+const DAG = `
+from airflow.sdk import dag, task
+import helper
+
+@dag(dag_id="d")
+def d():
+    @task
+    def t():
+        print("hello from t")
+        return {"n": helper.N, "i": 60}
+
+    t()
+
+d()
+`;
+
+beforeAll(async () => {
+  python = await startTestRuntime();
+  python.write("d.py", DAG);
+  python.write("helper.py", "N = 60.0\n");
+  await python.runtime.warm();
+});
+afterAll(async () => {
+  await python.runtime.stop();
+});
+
+const logLines = (workload: Parameters<typeof taskLogPath>[0]) =>
+  readFileSync(join(python.home, "logs", taskLogPath(workload, 1)), "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { event: string; logger: string; level: string });
+
+describe("running a task", () => {
+  it("runs it to its end and keeps what it says", async () => {
+    const workload = python.workload({});
+    await python.runtime.runTask(workload);
+    const xcom = python.execution.sent("SetXCom", workload.id)[0];
+    expect((xcom?.["value"] as RawJson).text).toBe('{"n": 60.0, "i": 60}');
+    expect(python.execution.sent("SucceedTask", workload.id)).toHaveLength(1);
+    expect(python.execution.exits.get(workload.id)).toMatchObject({ code: 0, signal: null, reason: null });
+    expect(logLines(workload)).toContainEqual(
+      expect.objectContaining({ event: "hello from t", logger: "task.stdout", level: "info" }),
+    );
+  });
+});
+
+describe("parsing a file", () => {
+  it("returns its DAGs and the files it is made of", async () => {
+    const result = await python.runtime.parseFile({
+      workspace: python.workspace,
+      path: join(python.workspace, "d.py"),
+      relPath: "d.py",
+      projectPath: null,
+      environment: "default",
+      timeoutSeconds: 30,
+      memoryMb: 1024,
+    });
+    expect(result.failure).toBeNull();
+    expect(result.dags.map((dag) => dag.dagId)).toEqual(["d"]);
+    expect(result.files).toEqual(["d.py", "helper.py"]);
+  });
+});

@@ -1,0 +1,188 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { hostname, tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import type { ParseRequest, ParseResult } from "../domain/parse-result.ts";
+import type { Reply, TaskExecution, ToSupervisor } from "../domain/task-execution.ts";
+import type { Workload } from "../domain/workload.ts";
+import type { Kit, Service } from "../kit/service.ts";
+import { AgentSocket } from "./agent-socket.ts";
+import { BaseZygote } from "./base-zygote.ts";
+import { DagZygote } from "./dag-zygote.ts";
+import { parseInChild } from "./parse-process.ts";
+import { TaskProcess } from "./task-process.ts";
+
+export interface PythonRuntimeDeps {
+  execution: TaskExecution;
+  /** Answers what a DAG file asks for while it is parsed or imported (Variables, Connections). */
+  parseHandler: (message: ToSupervisor) => Promise<Reply>;
+}
+
+export interface PythonRuntimeConfig {
+  /** The folder that holds the package leoflow_runtime. */
+  runtimeDir: string;
+  /** Where the socket goes, at most 70 bytes long; null: a folder of its own below the system's temporary folder. */
+  socketDir: string | null;
+  logsDir: string;
+  workspace: string;
+  /** Python executable of an environment. */
+  environments: (name: string) => string;
+  /** Folder of a DAG version's files. */
+  versionDir: (archiveDigest: string) => string;
+  /** All environment variables of the Python processes: PATH, HOME, AIRFLOW_HOME and so on. */
+  env: Readonly<Record<string, string>>;
+  /** How long an unused DAG zygote stays. */
+  idleSeconds: number;
+  graceMs: number;
+  heartbeatMs: number;
+}
+
+const TASK_OVERTIME_MS = 20_000;
+/** A socket path may have 100 bytes; its file name has 20. */
+const MAX_SOCKET_DIR_BYTES = 70;
+
+/** Runs tasks and parses files in forks of warm Python processes. */
+export class PythonRuntime implements Service {
+  readonly #kit: Kit;
+  readonly #deps: PythonRuntimeDeps;
+  readonly #config: PythonRuntimeConfig;
+  readonly #bases = new Map<string, BaseZygote>();
+  readonly #zygotes = new Map<string, DagZygote>();
+  readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
+  #agent: AgentSocket | null = null;
+  #temporaryDir: string | null = null;
+  #stopping = false;
+
+  constructor(kit: Kit, deps: PythonRuntimeDeps, config: PythonRuntimeConfig) {
+    this.#kit = kit;
+    this.#deps = deps;
+    this.#config = config;
+  }
+
+  /** Opens the socket and begins to warm the default environment; does not wait for it. */
+  async start(): Promise<void> {
+    let { socketDir } = this.#config;
+    if (socketDir === null || Buffer.byteLength(socketDir) > MAX_SOCKET_DIR_BYTES) {
+      socketDir = await mkdtemp(join(tmpdir(), "leoflow-"));
+      this.#temporaryDir = socketDir;
+    }
+    const agent = new AgentSocket(socketDir);
+    await agent.start();
+    this.#agent = agent;
+    this.#base("default")
+      .control()
+      .catch((error: unknown) => this.#kit.logger.error({ err: error }, "python does not start"));
+  }
+
+  /** Resolves when the environment's Python is warm. */
+  async warm(environment = "default"): Promise<void> {
+    await this.#base(environment).control();
+  }
+
+  /** Tells running tasks to end, kills them after the grace period, waits until they are settled, ends Python. */
+  async stop(graceMs = this.#config.graceMs): Promise<void> {
+    if (!this.#agent || this.#stopping) return;
+    this.#stopping = true;
+    for (const { process } of this.#tasks.values()) process.terminate("Leoflow is being stopped", graceMs);
+    await Promise.allSettled([...this.#tasks.values()].map(({ done }) => done));
+    for (const zygote of this.#zygotes.values()) zygote.stop();
+    await Promise.allSettled([...this.#bases.values()].map((base) => base.stop()));
+    await this.#agent.stop();
+    if (this.#temporaryDir) await rm(this.#temporaryDir, { recursive: true, force: true });
+  }
+
+  /** Runs one try to its end and reports it to the execution. A try that already runs here is waited for. */
+  async runTask(workload: Workload): Promise<void> {
+    const known = this.#tasks.get(workload.id);
+    if (known) return known.done;
+    const { logsDir, graceMs, heartbeatMs } = this.#config;
+    const process = new TaskProcess(
+      this.#kit,
+      { execution: this.#deps.execution },
+      {
+        logsDir,
+        graceMs,
+        heartbeatMs,
+        overtimeMs: TASK_OVERTIME_MS,
+        hostname: hostname(),
+        unixname: userInfo().username,
+      },
+      workload,
+    );
+    const done = this.#run(process, workload).finally(() => this.#tasks.delete(workload.id));
+    this.#tasks.set(workload.id, { process, done });
+    return done;
+  }
+
+  /** Ends a try that runs here; false when it does not. */
+  terminate(id: string, reason: string): boolean {
+    const task = this.#tasks.get(id);
+    task?.process.terminate(reason);
+    return task !== undefined;
+  }
+
+  async parseFile(request: ParseRequest): Promise<ParseResult> {
+    const control = await this.#base(request.environment).control();
+    return await parseInChild(control, request, this.#deps.parseHandler);
+  }
+
+  async #run(process: TaskProcess, workload: Workload): Promise<void> {
+    let zygote: DagZygote | null = null;
+    try {
+      await process.run(async () => {
+        zygote = this.#zygote(workload);
+        try {
+          return await zygote.take();
+        } catch (error) {
+          zygote = null;
+          throw error;
+        }
+      });
+    } finally {
+      (zygote as DagZygote | null)?.release();
+    }
+  }
+
+  #zygote({ environment, archiveDigest, dagRelPath }: Workload): DagZygote {
+    if (this.#stopping) throw new Error("Leoflow is being stopped");
+    const key = JSON.stringify([environment, archiveDigest, dagRelPath]);
+    const known = this.#zygotes.get(key);
+    if (known && !known.isOver) return known;
+    const made = new DagZygote(
+      { agent: this.#socket(), base: this.#base(environment), importHandler: this.#deps.parseHandler },
+      {
+        directory: this.#config.versionDir(archiveDigest),
+        file: dagRelPath,
+        workspace: this.#config.workspace,
+        idleMs: this.#config.idleSeconds * 1000,
+        onEnd: () => {
+          if (this.#zygotes.get(key) === made) this.#zygotes.delete(key);
+        },
+      },
+    );
+    this.#zygotes.set(key, made);
+    return made;
+  }
+
+  #base(environment: string): BaseZygote {
+    const known = this.#bases.get(environment);
+    if (known) return known;
+    const { runtimeDir, workspace, env } = this.#config;
+    const base = new BaseZygote(
+      this.#kit,
+      { agent: this.#socket() },
+      {
+        python: this.#config.environments(environment),
+        runtimeDir,
+        cwd: workspace,
+        env: { ...env, AIRFLOW__CORE__DAGS_FOLDER: workspace, AIRFLOW__CORE__LOAD_EXAMPLES: "False" },
+      },
+    );
+    this.#bases.set(environment, base);
+    return base;
+  }
+
+  #socket(): AgentSocket {
+    if (!this.#agent) throw new Error("not started");
+    return this.#agent;
+  }
+}

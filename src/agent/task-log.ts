@@ -1,0 +1,152 @@
+import { mkdir, open, type FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Socket } from "node:net";
+import { formatInstant } from "../kit/instant.ts";
+import type { Kit } from "../kit/service.ts";
+import type { SecretMasker } from "./secret-masker.ts";
+
+/** So much may wait for the disk before the task has to wait too. */
+const MAX_PENDING_CHARS = 1 << 20;
+/** A line without an end is cut here: it must not fill the memory. */
+const MAX_LINE_BYTES = 1 << 20;
+
+export type LogLevel = "info" | "warning" | "error" | "critical";
+
+/**
+ * The log of one try: JSON lines as Airflow's supervisor writes them. Lines are on disk as soon as the disk takes them; who
+ * writes faster than it is paused.
+ */
+export class TaskLog {
+  readonly #kit: Kit;
+  readonly #path: string;
+  readonly #masker: SecretMasker;
+  readonly #sources = new Set<Socket>();
+  #pending: string[] = [];
+  #pendingChars = 0;
+  #writing: Promise<void> | null = null;
+  #file: FileHandle | null = null;
+  #broken = false;
+
+  constructor(kit: Kit, path: string, masker: SecretMasker) {
+    this.#kit = kit;
+    this.#path = path;
+    this.#masker = masker;
+  }
+
+  /** A line of our own. */
+  add(level: LogLevel, event: string, fields: Record<string, unknown> = {}): void {
+    this.#append(this.#line(level, event, { logger: "task", ...fields }));
+  }
+
+  /** Takes the task's own JSON lines. Resolves at the end of the stream. */
+  pipeJson(socket: Socket): Promise<void> {
+    return this.#pipe(socket, (line) => this.#taskLine(line));
+  }
+
+  /** Takes what the task writes to a standard stream. Resolves at the end of the stream. */
+  pipeText(socket: Socket, logger: "task.stdout" | "task.stderr"): Promise<void> {
+    const level = logger === "task.stdout" ? "info" : "error";
+    return this.#pipe(socket, (line) => this.#line(level, this.#masker.mask(line.trimEnd()), { logger }));
+  }
+
+  /** Waits until everything is written. */
+  async close(): Promise<void> {
+    while (this.#writing) await this.#writing;
+    await this.#file?.close();
+    this.#file = null;
+  }
+
+  #line(level: LogLevel, event: string, fields: Record<string, unknown>): string {
+    return `${JSON.stringify({ timestamp: formatInstant(this.#kit.clock.now()), level, event, ...fields })}\n`;
+  }
+
+  /** What the task's logging wrote is passed on as it is, except for secrets and the name of the traceback. */
+  #taskLine(line: string): string {
+    const plain = line.startsWith("{") && line.endsWith("}") && !line.includes('"exception"');
+    if (plain && !this.#masker.mayBeIn(line)) return `${line}\n`;
+    let parsed: Record<string, unknown>;
+    try {
+      parsed = JSON.parse(line) as Record<string, unknown>;
+    } catch {
+      return line.trim() === "" ? "" : this.#line("info", this.#masker.mask(line), { logger: "task" });
+    }
+    const { timestamp, level, exception, ...rest } = parsed;
+    const masked = this.#masker.maskDeep(exception ? { ...rest, error_detail: exception } : rest);
+    return `${JSON.stringify({ timestamp, level, ...(masked as object) })}\n`;
+  }
+
+  #pipe(socket: Socket, format: (line: string) => string): Promise<void> {
+    this.#sources.add(socket);
+    let held: Buffer[] = [];
+    let heldBytes = 0;
+    const flushHeld = (): string => {
+      const line = Buffer.concat(held).toString("utf8");
+      held = [];
+      heldBytes = 0;
+      return format(line);
+    };
+    socket.on("data", (chunk: Buffer) => {
+      const formatted: string[] = [];
+      let start = 0;
+      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+        held.push(chunk.subarray(start, end));
+        formatted.push(flushHeld());
+        start = end + 1;
+      }
+      if (start < chunk.length) {
+        held.push(chunk.subarray(start));
+        heldBytes += chunk.length - start;
+        if (heldBytes >= MAX_LINE_BYTES) formatted.push(flushHeld());
+      }
+      if (formatted.length > 0) this.#append(formatted.join(""));
+    });
+    return new Promise((resolve) => {
+      socket.once("close", () => {
+        this.#sources.delete(socket);
+        if (heldBytes > 0) this.#append(flushHeld());
+        resolve();
+      });
+      socket.resume();
+    });
+  }
+
+  #append(text: string): void {
+    if (this.#broken || text === "") return;
+    this.#pending.push(text);
+    this.#pendingChars += text.length;
+    if (this.#pendingChars > MAX_PENDING_CHARS) for (const source of this.#sources) source.pause();
+    this.#writing ??= this.#write();
+  }
+
+  async #write(): Promise<void> {
+    try {
+      this.#file ??= await this.#open();
+      while (this.#pending.length > 0) {
+        const text = this.#pending.join("");
+        this.#pending = [];
+        await this.#file.appendFile(text);
+        this.#pendingChars -= text.length;
+        if (this.#pendingChars <= MAX_PENDING_CHARS) for (const source of this.#sources) source.resume();
+      }
+    } catch (error) {
+      // A full disk must not stop the task, nor fill the memory.
+      this.#broken = true;
+      this.#pending = [];
+      this.#pendingChars = 0;
+      for (const source of this.#sources) source.resume();
+      this.#kit.logger.error({ err: error, path: this.#path }, "cannot write a task's log");
+    } finally {
+      this.#writing = null;
+    }
+  }
+
+  async #open(): Promise<FileHandle> {
+    try {
+      return await open(this.#path, "a", 0o644);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      await mkdir(dirname(this.#path), { recursive: true });
+      return await open(this.#path, "a", 0o644);
+    }
+  }
+}

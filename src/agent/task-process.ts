@@ -1,0 +1,277 @@
+import { join } from "node:path";
+import type { ProcessExit, Reply, TaskExecution, ToSupervisor } from "../domain/task-execution.ts";
+import { RawJson } from "../domain/task-execution.ts";
+import { taskLogPath, type Workload } from "../domain/workload.ts";
+import { parseInstant, type Instant } from "../kit/instant.ts";
+import { fromJsonText, toJsonText } from "../kit/json-text.ts";
+import type { Kit } from "../kit/service.ts";
+import { describeExitReason, oomKills } from "./exit-reason.ts";
+import type { ChildExit, ForkedChild } from "./forked-child.ts";
+import { encodeReply, genericError, serveRequests } from "./frames.ts";
+import { SecretMasker } from "./secret-masker.ts";
+import { TaskLog } from "./task-log.ts";
+
+export interface TaskProcessConfig {
+  logsDir: string;
+  hostname: string;
+  unixname: string;
+  heartbeatMs: number;
+  /** From SIGTERM, which lets on_kill run, to SIGKILL. */
+  graceMs: number;
+  /** `[core] task_success_overtime`: how long callbacks and listeners may run after the task's end. */
+  overtimeMs: number;
+}
+
+/** Messages that settle the task instance at once; TaskState is settled when the process has ended. */
+const TERMINAL = new Set(["SucceedTask", "RetryTask", "DeferTask", "AwaitInputTask", "RescheduleTask"]);
+/** `[workers] max_failed_heartbeats`. */
+const MAX_FAILED_HEARTBEATS = 3;
+/** Output that is still in the sockets when the process is gone is read until it stops coming. */
+const DRAIN_MS = 1000;
+
+/**
+ * Supervises one try, as Airflow's ActivitySubprocess does: start, serve, heartbeat, settle.
+ *
+ * 1. The task gets its StartupDetails only after the control plane has accepted the start.
+ * 2. `exited` is called after every request has been answered and the log is complete, and never after the control plane
+ *    said that this try is no longer ours.
+ */
+export class TaskProcess {
+  readonly #kit: Kit;
+  readonly #execution: TaskExecution;
+  readonly #config: TaskProcessConfig;
+  readonly #workload: Workload;
+  readonly #masker = new SecretMasker();
+  readonly #log: TaskLog;
+  #child: ForkedChild | null = null;
+  #taskState: ProcessExit["taskState"] = null;
+  /** A terminal message that the control plane failed to take; tried once more at the end. */
+  #unsettled: ToSupervisor | null = null;
+  #terminalAt: number | null = null;
+  #killReason: string | null = null;
+  #lost = false;
+  #killTimer: NodeJS.Timeout | null = null;
+
+  constructor(kit: Kit, deps: { execution: TaskExecution }, config: TaskProcessConfig, workload: Workload) {
+    this.#kit = kit;
+    this.#execution = deps.execution;
+    this.#config = config;
+    this.#workload = workload;
+    this.#log = new TaskLog(kit, join(config.logsDir, taskLogPath(workload, workload.tryNumber)), this.#masker);
+  }
+
+  /** Runs to the end. Rejects only for bugs. */
+  async run(takeChild: () => Promise<ForkedChild>): Promise<void> {
+    try {
+      const child = await takeChild();
+      this.#child = child;
+      try {
+        await this.#supervise(child);
+      } finally {
+        child.kill("SIGKILL");
+        child.destroySockets();
+      }
+    } catch (error) {
+      const reason = `could not start: ${error instanceof Error ? error.message : String(error)}`;
+      this.#log.add("error", `The task's process ${reason}`);
+      await this.#log.close();
+      await this.#settle({ code: null, signal: null }, this.#killReason ?? reason);
+    }
+  }
+
+  /** Ends the process: SIGTERM to its group, so that on_kill runs, and SIGKILL after the grace period. */
+  terminate(reason: string, graceMs = this.#config.graceMs): void {
+    if (this.#killReason === null) {
+      this.#killReason = reason;
+      this.#log.add("error", `Task is being terminated: ${reason}`);
+      this.#child?.kill("SIGTERM");
+    }
+    if (this.#killTimer) clearTimeout(this.#killTimer);
+    this.#killTimer = setTimeout(() => this.#child?.kill("SIGKILL"), graceMs);
+  }
+
+  async #supervise(child: ForkedChild): Promise<void> {
+    const { id } = this.#workload;
+    const oomBefore = await oomKills();
+    const startDate = this.#kit.clock.now();
+    if (this.#killReason !== null) child.kill("SIGTERM");
+    const answer = await this.#execution.start(id, {
+      hostname: this.#config.hostname,
+      unixname: this.#config.unixname,
+      pid: child.pid,
+      startDate,
+    });
+    if (answer.kind === "refused") {
+      this.#kit.logger.warn({ id, ...answer }, "the control plane refused to start a task");
+      this.#lost = true;
+      return;
+    }
+    const served = new Promise<void>((resolve) =>
+      serveRequests(child.socket("requests"), (message) => this.#handle(message), resolve),
+    );
+    const output = Promise.all([
+      this.#log.pipeJson(child.socket("logs")),
+      this.#log.pipeText(child.socket("stdout"), "task.stdout"),
+      this.#log.pipeText(child.socket("stderr"), "task.stderr"),
+    ]);
+    child.socket("requests").resume();
+    child.socket("requests").write(this.#startupDetails(new RawJson(answer.context), startDate));
+    const pulse = setInterval(() => void this.#beat(child), this.#config.heartbeatMs);
+    const exit = await child.exited;
+    clearInterval(pulse);
+    if (this.#killTimer) clearTimeout(this.#killTimer);
+    await this.#drain(child, output);
+    child.socket("requests").destroy();
+    await served;
+    if (this.#unsettled) await this.#execution.handle(id, this.#unsettled);
+    const settled = this.#terminalAt !== null && !this.#unsettled;
+    const reason = describeExitReason(exit, {
+      killReason: this.#killReason,
+      oom: (await oomKills()) > oomBefore,
+      settled,
+    });
+    if (reason.line) this.#log.add(reason.level, reason.line, reason.fields);
+    await this.#log.close();
+    await this.#settle(exit, reason.reason);
+  }
+
+  async #settle(exit: ChildExit, reason: string | null): Promise<void> {
+    if (this.#lost) return;
+    const endDate = this.#kit.clock.now();
+    await this.#execution.exited(this.#workload.id, { ...exit, taskState: this.#taskState, reason, endDate });
+  }
+
+  #startupDetails(context: RawJson, startDate: Instant): Buffer {
+    const { id, taskId, dagId, runId, tryNumber, dagVersionId, mapIndex, queue, dagRelPath } = this.#workload;
+    const { start_date } = fromJsonText<{ start_date?: string | null }>(context.text);
+    return encodeReply(0, {
+      body: {
+        type: "StartupDetails",
+        ti: {
+          id,
+          task_id: taskId,
+          dag_id: dagId,
+          run_id: runId,
+          try_number: tryNumber,
+          dag_version_id: dagVersionId,
+          map_index: mapIndex,
+          hostname: this.#config.hostname,
+          context_carrier: null,
+          queue,
+        },
+        dag_rel_path: dagRelPath,
+        bundle_info: { name: "dags-folder", version: null },
+        // Set when a deferred or rescheduled task resumes: it keeps its first start.
+        start_date: start_date ?? startDate,
+        ti_context: context,
+        sentry_integration: "",
+      },
+    });
+  }
+
+  async #handle(message: ToSupervisor): Promise<Reply> {
+    switch (message.type) {
+      case "MaskSecret":
+        this.#masker.add(
+          message["value"] instanceof RawJson ? fromJsonText(message["value"].text) : message["value"],
+          message["name"] as string | null,
+        );
+        return { body: null };
+      case "ResendLoggingFD":
+        return genericError("Leoflow cannot pass a logging file descriptor to another process");
+      case "TaskState":
+        this.#terminalAt = performance.now();
+        this.#taskState = {
+          state: message["state"] as "failed" | "skipped" | "removed",
+          endDate: message["end_date"] ? parseInstant(message["end_date"] as string) : null,
+          renderedMapIndex: (message["rendered_map_index"] as string | null | undefined) ?? null,
+        };
+        return { body: null };
+    }
+    const reply = await this.#execution.handle(this.#workload.id, message);
+    if (TERMINAL.has(message.type)) {
+      this.#terminalAt = performance.now();
+      this.#unsettled = "error" in reply ? message : null;
+    }
+    this.#maskReply(message, reply);
+    return reply;
+  }
+
+  /** What was fetched as a secret is masked from then on, as Airflow's request handlers do. */
+  #maskReply(message: ToSupervisor, reply: Reply): void {
+    if ("error" in reply || !reply.body) return;
+    const { body } = reply;
+    if (body["type"] === "ConnectionResult") {
+      this.#masker.add(body["password"]);
+      this.#masker.add(body["extra"]);
+      if (typeof body["extra"] === "string") {
+        try {
+          this.#masker.add(withSensitiveNames(JSON.parse(body["extra"])));
+        } catch {
+          // Not JSON: masked as a whole above.
+        }
+      }
+    } else if (body["type"] === "VariableResult") this.#masker.add(body["value"], String(message["key"]));
+  }
+
+  #failedHeartbeats = 0;
+
+  async #beat(child: ForkedChild): Promise<void> {
+    if (this.#terminalAt !== null) {
+      if (performance.now() - this.#terminalAt > this.#config.overtimeMs && this.#killReason === null) {
+        this.#log.add("warning", "Task success overtime reached; terminating process.");
+        this.terminate("overtime after the task's end");
+      }
+      return;
+    }
+    if (this.#lost || child.exit) return;
+    try {
+      const answer = await this.#execution.heartbeat(this.#workload.id, {
+        hostname: this.#config.hostname,
+        pid: child.pid,
+      });
+      this.#failedHeartbeats = 0;
+      // It may have reached its end while we asked.
+      if (answer === "alive" || this.#terminalAt !== null || child.exit) return;
+      this.#lost = true;
+      this.#log.add("error", "Server indicated the task shouldn't be running anymore. Terminating process", {
+        detail: answer,
+      });
+      this.terminate(`the control plane says: ${answer}`);
+    } catch (error) {
+      this.#failedHeartbeats++;
+      this.#kit.logger.warn({ err: error, id: this.#workload.id }, "heartbeat failed");
+      if (this.#failedHeartbeats >= MAX_FAILED_HEARTBEATS) this.terminate("too many failed heartbeats");
+    }
+  }
+
+  /** A process that the task left behind may hold the sockets open; what comes in is read, but not waited for long. */
+  async #drain(child: ForkedChild, output: Promise<unknown>): Promise<void> {
+    const sockets = ["logs", "stdout", "stderr"].map((kind) => child.socket(kind));
+    let ended = false;
+    void output.then(() => (ended = true));
+    let read = -1;
+    for (;;) {
+      await Promise.race([output, delay(DRAIN_MS)]);
+      const now = sockets.reduce((sum, socket) => sum + socket.bytesRead, 0);
+      if (ended || now === read) break;
+      read = now;
+    }
+    for (const socket of sockets) socket.destroy();
+    await output;
+  }
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
+
+function withSensitiveNames(value: unknown): unknown {
+  // Only values under a sensitive name are secrets; `SecretMasker.add` decides by the keys.
+  return typeof value === "object" ? value : null;
+}
+
+/** The context as StartupDetails wants it, for callers that hold it as a value. */
+export function contextOf(value: unknown): RawJson {
+  return new RawJson(toJsonText(value));
+}
