@@ -1,7 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, {
+  LogController,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from "fastify";
 import { isTokenRevoked, revokeToken } from "../store/revoked-tokens.ts";
 import type { Instant } from "../kit/instant.ts";
 import { registerAuthentication } from "./auth/authenticate.ts";
@@ -38,7 +44,7 @@ const BODY_LIMIT_BYTES = 64 * 1024 * 1024;
 export function createApp(context: ApiContext, config: AppConfig): FastifyInstance {
   const app = Fastify({
     loggerInstance: context.kit.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     trustProxy: config.trustProxy ?? false,
     forceCloseConnections: "idle",

@@ -35,14 +35,14 @@ export function authRoutes(instance: FastifyInstance, deps: AuthDeps): void {
   app.get("/auth/token/login", { ...open, schema: { querystring: NextQuery } }, async (request, reply) => {
     const { next } = request.query;
     setTokenCookie(request, reply, await anonymousToken(deps));
-    if (!next || !isSafeNext(next, originOf(request))) return redirect(reply, "/");
+    if (!next || !isSafeNext(next, request.host)) return redirect(reply, "/");
     const { pathname, search, hash } = new URL(next, originOf(request));
     return redirect(reply, pathname + search + hash);
   });
 
   app.get("/api/v2/auth/login", { ...open, schema: { querystring: NextQuery } }, async (request, reply) => {
     const { next } = request.query;
-    if (next && !isSafeNext(next, originOf(request))) throw badRequest("Invalid or unsafe next URL");
+    if (next && !isSafeNext(next, request.host)) throw badRequest("Invalid or unsafe next URL");
     const query = next ? `?${new URLSearchParams({ next }).toString()}` : "";
     return redirect(reply, loginPage(deps) + query);
   });

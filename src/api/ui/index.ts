@@ -1,7 +1,31 @@
 import type { FastifyInstance } from "fastify";
-import type { ApiContext } from "../context.ts";
+import { typed, type ApiContext } from "../context.ts";
+import { dagRoutes } from "./dags.ts";
+import { dashboardRoutes } from "./dashboard.ts";
+import { dependencyRoutes } from "./dependencies.ts";
+import { emptyCollectionRoutes } from "./empty-collections.ts";
+import { gridRoutes } from "./grid.ts";
+import { runRoutes } from "./runs.ts";
+import { settingsRoutes } from "./settings.ts";
+import { structureRoutes } from "./structure.ts";
+
+const GROUPS = [
+  settingsRoutes,
+  dashboardRoutes,
+  dagRoutes,
+  runRoutes,
+  gridRoutes,
+  structureRoutes,
+  dependencyRoutes,
+  emptyCollectionRoutes,
+];
 
 /** What Airflow's UI asks for beside the public API: `/ui`. */
-export function uiRoutes(_app: FastifyInstance, _context: ApiContext): void {
-  // filled below
+export function uiRoutes(app: FastifyInstance, context: ApiContext): void {
+  void app.register(
+    async (scope) => {
+      for (const register of GROUPS) register(typed(scope), context);
+    },
+    { prefix: "/ui" },
+  );
 }

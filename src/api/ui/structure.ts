@@ -1,0 +1,74 @@
+import { Type } from "typebox";
+import { findDagVersion } from "../../store/query-dag-versions.ts";
+import { listDagDependencies, type DagDependency } from "../../store/ui-dependencies.ts";
+import type { ApiContext, TypedApp } from "../context.ts";
+import { notFound } from "../errors.ts";
+import { nodeIdOf } from "./dependencies.ts";
+import { structureEdges, type StructureEdge } from "./graph-edges.ts";
+import { structureNode, structureNodes, type StructureNode } from "./graph-nodes.ts";
+import { partOf } from "./graph-part.ts";
+import { partQuery } from "./grid.ts";
+
+/** The graph view of one DAG version. */
+export function structureRoutes(app: TypedApp, context: ApiContext): void {
+  const { db } = context;
+  const Query = Type.Object({
+    dag_id: Type.String(),
+    ...partQuery,
+    external_dependencies: Type.Boolean({ default: false }),
+    version_number: Type.Optional(Type.Integer()),
+  });
+  app.get("/structure/structure_data", { schema: { querystring: Query } }, async (request) => {
+    const { query } = request;
+    const { dag_id, version_number } = query;
+    const version = await findDagVersion(db, dag_id, version_number);
+    if (!version) {
+      const which = version_number === undefined ? "" : ` and version number ${version_number}`;
+      throw notFound(`Dag with id ${dag_id}${which} was not found`);
+    }
+    const part = partOf(await context.graph(version.id), {
+      root: query.root,
+      includeUpstream: query.include_upstream,
+      includeDownstream: query.include_downstream,
+      depth: query.depth,
+    });
+    const nodes = structureNodes(part);
+    const edges = structureEdges(part);
+    if (!query.external_dependencies) return { edges, nodes };
+    const outside = externalDependencies(dag_id, nodes, await listDagDependencies(db));
+    return { edges: [...edges, ...outside.edges], nodes: [...nodes, ...outside.nodes] };
+  });
+}
+
+/** Other DAGs, triggers and sensors around a DAG, tied to its first and last node. */
+function externalDependencies(
+  dagId: string,
+  nodes: readonly StructureNode[],
+  all: ReadonlyMap<string, DagDependency[]>,
+): { nodes: StructureNode[]; edges: StructureEdge[] } {
+  const first = nodes[0]?.id;
+  const last = nodes.at(-1)?.id;
+  const found: StructureNode[] = [];
+  const starts: StructureEdge[] = [];
+  const ends: StructureEdge[] = [];
+  const edge = (source_id: string, target_id: string): StructureEdge => ({
+    source_id,
+    target_id,
+    is_setup_teardown: null,
+    label: null,
+    is_source_asset: null,
+  });
+  for (const [owner, list] of all) {
+    for (const dependency of list) {
+      const { source, target, dependency_type: type, label } = dependency;
+      if (owner !== dagId && target !== dagId) continue;
+      // What feeds a schedule comes with the asset expression.
+      if (target !== type && (type === "asset" || type === "asset-alias")) continue;
+      const id = nodeIdOf(dependency);
+      if ((source === type || target === dagId) && first !== undefined) starts.push(edge(id, first));
+      else if ((target === type || source === dagId) && last !== undefined) ends.push(edge(last, id));
+      found.push(structureNode(id, label, type, {}));
+    }
+  }
+  return { nodes: found, edges: [...starts, ...ends] };
+}
