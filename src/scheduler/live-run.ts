@@ -1,5 +1,5 @@
 import { newId } from "../kit/ids.ts";
-import type { Instant } from "../kit/instant.ts";
+import { addMicros, type Instant } from "../kit/instant.ts";
 import type { TaskNode } from "../domain/dag-graph.ts";
 import { RunMemory } from "../domain/run-memory.ts";
 import type { Workload } from "../domain/workload.ts";
@@ -15,28 +15,16 @@ export interface LiveRun {
 }
 
 export function liveRun(loaded: LoadedRun, version: LoadedVersion): LiveRun {
-  const memory = new RunMemory(version.graph, {
-    run: { state: loaded.run.state, startDate: loaded.run.start_date },
-    taskInstances: loaded.taskInstances.map((ti) => ({
-      id: ti.id,
-      taskId: ti.task_id,
-      mapIndex: ti.map_index,
-      state: ti.state,
-      tryNumber: ti.try_number,
-      maxTries: ti.max_tries,
-      wakeAt: ti.wake_at,
-    })),
-    mapLengths: loaded.mapLengths.map((row) => ({ taskId: row.task_id, mapIndex: row.map_index, length: row.length })),
-  });
+  const memory = new RunMemory(version.graph, { instances: loaded.taskInstances }, newId);
   return { row: loaded.run, version, memory };
 }
 
 /** Rows that the version's graph has and the run lacks: all of them for a new run, the new tasks after a version change. */
 export function missingTaskInstances(loaded: LoadedRun, version: LoadedVersion): NewTaskInstance[] {
-  const present = new Set(loaded.taskInstances.map((ti) => ti.task_id));
+  const present = new Set(loaded.taskInstances.map((ti) => ti.taskId));
   return version.graph.topologicalOrder
     .filter((taskId) => !present.has(taskId))
-    .map((taskId) => ({ id: newId(), task: taskOf(version, taskId), mapIndex: -1, state: null }));
+    .map((taskId) => ({ id: newId(), task: taskOf(version, taskId), mapIndex: -1 }));
 }
 
 export function taskOf(version: LoadedVersion, taskId: string): TaskNode {
@@ -79,7 +67,7 @@ export function workloadOf(run: LiveRun, candidate: Candidate, tryNumber: number
 }
 
 /** When the run is to be failed for taking too long; null where the DAG sets no limit. */
-export function timeoutAt(run: LiveRun, addSeconds: (at: Instant, seconds: number) => Instant): Instant | null {
+export function timeoutAt(run: LiveRun): Instant | null {
   const seconds = run.version.graph.dagrunTimeoutSeconds;
-  return seconds === null || run.row.start_date === null ? null : addSeconds(run.row.start_date, seconds);
+  return seconds === null || run.row.start_date === null ? null : addMicros(run.row.start_date, seconds * 1_000_000);
 }

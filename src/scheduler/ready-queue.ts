@@ -6,7 +6,7 @@ export interface Ready {
   limits: Limits;
   /** State the row has in the database: "scheduled" once it waits there. */
   expected: TaskInstanceState | null;
-  countTry: boolean;
+  tryNumber: number;
 }
 
 /**
@@ -61,7 +61,6 @@ export class ReadyQueue {
   /** The row says "scheduled" now. */
   written(ready: Ready): void {
     ready.expected = "scheduled";
-    ready.countTry = false;
   }
 }
 

@@ -11,7 +11,7 @@ export interface ReaperDeps {
   /** TaskExecution.exited: retries or fails the try. */
   settle(id: string, exit: ProcessExit): Promise<void>;
   /** Hands a queued try to the executor again. */
-  requeue(id: string, dagRunId: number): void;
+  requeue(id: string, dagRunId: number): Promise<void>;
 }
 
 export interface ReaperConfig {
@@ -47,7 +47,7 @@ export class Reaper {
     for (const row of await executingTaskInstances(this.#deps.db)) {
       if (this.#deps.held().has(row.id)) continue;
       if (row.state === "queued") {
-        this.#deps.requeue(row.id, row.dag_run_id);
+        await this.#deps.requeue(row.id, row.dag_run_id);
         counts.requeued++;
       } else {
         await this.#settle(row.id, LOST_ON_RESTART);
@@ -67,7 +67,7 @@ export class Reaper {
       const since = this.#unheldSince.get(row.id) ?? now;
       unheld.set(row.id, since);
       if (row.state === "queued") {
-        if (now - since >= this.#config.queuedTimeoutMs) this.#deps.requeue(row.id, row.dag_run_id);
+        if (now - since >= this.#config.queuedTimeoutMs) await this.#deps.requeue(row.id, row.dag_run_id);
       } else {
         const lastSign = Math.max(since, row.last_heartbeat_at === null ? 0 : instantMs(row.last_heartbeat_at));
         if (now - lastSign >= this.#config.heartbeatTimeoutMs) await this.#settle(row.id, LOST_HEARTBEAT);

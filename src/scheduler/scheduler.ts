@@ -2,7 +2,8 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
-import type { Executor } from "../domain/workload.ts";
+import type { DagRunState, TaskInstanceState } from "../domain/states.ts";
+import type { Executor, Workload } from "../domain/workload.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import { pausedDags } from "../store/dag-schedule.ts";
 import type { Database } from "../store/database.ts";
@@ -17,10 +18,10 @@ import {
 } from "../store/live-runs.ts";
 import { poolSizes } from "../store/pool-sizes.ts";
 import { timeOutRun } from "../store/run-timeout.ts";
-import { expandTask } from "./expansion.ts";
+import { decideRun } from "./decide-run.ts";
 import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
-import { ReadyQueue } from "./ready-queue.ts";
-import { Slots, type Candidate } from "./slots.ts";
+import { ReadyQueue, type Ready } from "./ready-queue.ts";
+import { Slots } from "./slots.ts";
 
 export interface SchedulerDeps {
   db: Database;
@@ -36,6 +37,13 @@ export interface SchedulerConfig {
   parallelism: number;
   retryMs: number;
 }
+
+interface Decided {
+  run: LiveRun;
+  transition: Transition;
+}
+
+const HAD_WORK: ReadonlySet<TaskInstanceState | null> = new Set(["queued", "running", "restarting", "deferred"]);
 
 /**
  * Moves runs forward: an event says which run to look at, `domain` decides in memory, one guarded statement writes.
@@ -115,9 +123,9 @@ export class Scheduler implements Service {
   /** Hands a queued try, which no executor holds, over again. */
   async requeue(id: string, dagRunId: number): Promise<void> {
     const run = this.#runs.get(dagRunId) ?? (await this.#load(dagRunId));
-    const ti = run?.memory.instance(id);
+    const ti = run && [...run.memory.instances()].find((instance) => instance.id === id);
     const candidate = run && ti ? candidateOf(run, ti) : null;
-    if (!run || !ti || !candidate || ti.state !== "queued") return;
+    if (!run || !ti || !candidate) return;
     this.#deps.executor.enqueue([workloadOf(run, candidate, ti.tryNumber)]);
   }
 
@@ -235,14 +243,13 @@ export class Scheduler implements Service {
       if (missing.length > 0) {
         const inserted = await insertTaskInstances(db, loaded.run, missing);
         if (inserted.size === missing.length) {
-          const made = missing.map(({ id: tiId, task }) => ({
+          const made = missing.map(({ id: tiId, task, mapIndex }) => ({
             id: tiId,
-            task_id: task.taskId,
-            map_index: -1,
+            taskId: task.taskId,
+            mapIndex,
             state: null,
-            try_number: 0,
-            max_tries: task.retries,
-            wake_at: null,
+            tryNumber: 0,
+            wakeAt: null,
           }));
           loaded = { ...loaded, taskInstances: [...loaded.taskInstances, ...made] };
         } else {
@@ -256,7 +263,7 @@ export class Scheduler implements Service {
         if (!candidate) continue;
         this.#slots.record(candidate, ti.state);
         if (ti.state === "scheduled") {
-          this.#ready.add({ candidate, limits: run.version.graph, expected: "scheduled", countTry: false });
+          this.#ready.add({ candidate, limits: run.version.graph, expected: "scheduled", tryNumber: ti.tryNumber });
         }
       }
       for (const event of late) this.#applyEvent(run, event);
@@ -278,15 +285,16 @@ export class Scheduler implements Service {
   async #advanceDirty(): Promise<void> {
     const runs = [...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined);
     this.#dirty.clear();
-    const transitions: { run: LiveRun; transition: Transition }[] = [];
+    const decided: Decided[] = [];
     const ended: { run: LiveRun; state: "success" | "failed" }[] = [];
     for (const run of runs) {
       if (this.#paused.has(run.row.dag_id)) continue;
       if (run.row.state === "queued" && !(await this.#startIfDue(run))) continue;
-      await this.#decide(run, transitions, ended);
+      const state = await this.#decide(run, decided);
+      if (state === "success" || state === "failed") ended.push({ run, state });
     }
-    await this.#write(transitions);
-    for (const { run, state } of ended) await this.#finish(run, state);
+    await this.#write(decided);
+    for (const { run, state } of ended) if (!this.#stale.has(run.row.id)) await this.#finish(run, state);
   }
 
   async #startIfDue(run: LiveRun): Promise<boolean> {
@@ -296,101 +304,82 @@ export class Scheduler implements Service {
       return false;
     }
     const { maxActiveRuns } = run.version.graph;
-    const running = [...this.#runs.values()].filter(
-      ({ row }) => row.dag_id === run.row.dag_id && row.state === "running" && row.run_type !== "backfill",
-    ).length;
-    if (maxActiveRuns !== null && running >= maxActiveRuns && run.row.run_type !== "backfill") return false;
+    if (
+      maxActiveRuns !== null &&
+      run.row.run_type !== "backfill" &&
+      this.#runningRuns(run.row.dag_id) >= maxActiveRuns
+    ) {
+      return false;
+    }
     if (!(await startRun(this.#deps.db, run.row.id, now))) {
       this.#stale.add(run.row.id);
       return false;
     }
     run.row.state = "running";
     run.row.start_date = now;
-    run.memory.runStarted(now);
     return true;
   }
 
-  async #decide(
-    run: LiveRun,
-    transitions: { run: LiveRun; transition: Transition }[],
-    ended: { run: LiveRun; state: "success" | "failed" }[],
-  ): Promise<void> {
-    const { db } = this.#deps;
-    const now = this.#kit.clock.now();
-    let decision = run.memory.decide(now);
-    while (decision.expansions.length > 0) {
-      for (const expansion of decision.expansions) {
-        if (!(await expandTask(db, run, expansion))) {
-          this.#stale.add(run.row.id);
-          return;
-        }
-      }
-      decision = run.memory.decide(now);
+  #runningRuns(dagId: string): number {
+    let running = 0;
+    for (const { row } of this.#runs.values()) {
+      if (row.dag_id === dagId && row.state === "running" && row.run_type !== "backfill") running++;
     }
-    for (const { id, from, to } of decision.transitions) {
-      const countTry = to === "scheduled" || to === "success" ? from !== "up_for_reschedule" : false;
-      if (to !== "scheduled") {
-        transitions.push({ run, transition: { id, expected: from, to, countTry } });
-        continue;
-      }
-      const ti = run.memory.instance(id);
-      const candidate = ti ? candidateOf(run, ti) : null;
-      if (candidate) this.#ready.add({ candidate, limits: run.version.graph, expected: from, countTry });
+    return running;
+  }
+
+  /** Sorts the run's transitions into what is written now and what waits for slots. Returns the state of the run. */
+  async #decide(run: LiveRun, decided: Decided[]): Promise<DagRunState | null> {
+    const decision = await decideRun(this.#deps.db, run, this.#kit.clock.now());
+    if (decision === null) {
+      this.#stale.add(run.row.id);
+      return null;
     }
-    if (decision.runState === "success" || decision.runState === "failed")
-      ended.push({ run, state: decision.runState });
-    this.#wake.set(run.row.id, run.memory.nextWake());
-    this.#timeouts.set(
-      run.row.id,
-      timeoutAt(run, (at, seconds) => addMicros(at, seconds * 1_000_000)),
-    );
+    for (const { id, taskId, mapIndex, from, to, tryNumber } of decision.transitions) {
+      const candidate = to === "scheduled" ? candidateOf(run, { id, taskId, mapIndex }) : null;
+      if (candidate) this.#ready.add({ candidate, limits: run.version.graph, expected: from, tryNumber });
+      else decided.push({ run, transition: { id, expected: from, to, tryNumber } });
+    }
+    this.#wake.set(run.row.id, run.memory.nextWakeAt());
+    this.#timeouts.set(run.row.id, timeoutAt(run));
+    return decision.runState;
   }
 
   /** One statement for everything: what has slots goes straight to queued, the rest waits as scheduled. */
-  async #write(decided: { run: LiveRun; transition: Transition }[]): Promise<void> {
+  async #write(decided: readonly Decided[]): Promise<void> {
     const now = this.#kit.clock.now();
-    const all = [...decided];
-    const queued: { run: LiveRun; candidate: Candidate }[] = [];
-    for (const { candidate, expected, countTry } of this.#ready.takeFitting(
-      this.#slots,
-      (dagId) => !this.#paused.has(dagId),
-    )) {
-      const run = this.#runs.get(candidate.dagRunId);
-      if (!run) continue;
-      queued.push({ run, candidate });
-      all.push({ run, transition: { id: candidate.id, expected, to: "queued", countTry } });
-    }
+    const fitting = this.#ready.takeFitting(this.#slots, (dagId) => !this.#paused.has(dagId));
     const waiting = this.#ready.takeUnwritten();
-    for (const ready of waiting) {
-      const run = this.#runs.get(ready.candidate.dagRunId);
-      if (!run) continue;
-      all.push({
-        run,
-        transition: { id: ready.candidate.id, expected: ready.expected, to: "scheduled", countTry: ready.countTry },
-      });
-    }
+    const all = [
+      ...decided,
+      ...fitting.flatMap((ready) => this.#transitionOf(ready, "queued")),
+      ...waiting.flatMap((ready) => this.#transitionOf(ready, "scheduled")),
+    ];
     if (all.length === 0) return;
-    const tries = await applyTransitions(
+    const applied = await applyTransitions(
       this.#deps.db,
       all.map(({ transition }) => transition),
       now,
     );
-    for (const { run, transition } of all) {
-      const tryNumber = tries.get(transition.id);
-      if (tryNumber === undefined) {
-        this.#stale.add(run.row.id);
-        continue;
-      }
-      run.memory.applied(transition.id, transition.to, tryNumber);
-      // A skip or an empty task opens the way for what comes behind it.
-      if (transition.to !== "queued" && transition.to !== "scheduled") this.#dirty.add(run.row.id);
+    for (const { run, transition } of all) if (!applied.has(transition.id)) this.#stale.add(run.row.id);
+    for (const ready of waiting) if (applied.has(ready.candidate.id)) this.#ready.written(ready);
+    const workloads: Workload[] = [];
+    for (const { candidate, tryNumber } of fitting) {
+      const run = this.#runs.get(candidate.dagRunId);
+      if (run && applied.has(candidate.id)) workloads.push(workloadOf(run, candidate, tryNumber));
+      else this.#slots.record(candidate, null);
     }
-    for (const ready of waiting) if (tries.has(ready.candidate.id)) this.#ready.written(ready);
-    const workloads = queued
-      .filter(({ candidate }) => tries.has(candidate.id))
-      .map(({ run, candidate }) => workloadOf(run, candidate, tries.get(candidate.id) ?? 1));
-    for (const { candidate } of queued) if (!tries.has(candidate.id)) this.#slots.record(candidate, null);
     this.#deps.executor.enqueue(workloads);
+    const stopped = decided.filter(({ transition }) => applied.has(transition.id) && HAD_WORK.has(transition.expected));
+    if (stopped.length > 0) {
+      const ids = stopped.map(({ transition }) => transition.id);
+      this.#deps.bus.publish({ kind: "kill", ids, reason: "another task of this fail-fast DAG has failed" });
+    }
+  }
+
+  #transitionOf({ candidate, expected, tryNumber }: Ready, to: "queued" | "scheduled"): Decided[] {
+    const run = this.#runs.get(candidate.dagRunId);
+    return run ? [{ run, transition: { id: candidate.id, expected, to, tryNumber } }] : [];
   }
 
   async #finish(run: LiveRun, state: "success" | "failed"): Promise<void> {

@@ -83,12 +83,16 @@ describe("ReadyQueue", () => {
       { pool: "default_pool", slots: 128, includeDeferred: false },
       { pool: "full", slots: 0, includeDeferred: false },
     ]);
-    const add = (item: Candidate) => queue.add({ candidate: item, limits: LIMITS, expected: null, countTry: true });
+    const add = (item: Candidate) => queue.add({ candidate: item, limits: LIMITS, expected: null, tryNumber: 1 });
     add(candidate("late"));
     add({ ...candidate("early"), runOrder: "2025-01-01" });
     add(candidate("important", { priorityWeightTotal: 10 }));
     add(candidate("blocked", { priorityWeightTotal: 100, pool: "full" }));
-    expect(queue.takeFitting(all, () => true).map((ready) => ready.candidate.id)).toEqual(["important", "early", "late"]);
+    expect(queue.takeFitting(all, () => true).map((ready) => ready.candidate.id)).toEqual([
+      "important",
+      "early",
+      "late",
+    ]);
     expect(queue.takeUnwritten().map((ready) => ready.candidate.id)).toEqual(["blocked"]);
     expect(queue.size).toBe(1);
   });

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import { toJsonText } from "../kit/json-text.ts";
 import type { TaskNode } from "../domain/dag-graph.ts";
+import type { InstanceSnapshot } from "../domain/decision.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
 
@@ -20,26 +21,9 @@ export interface LiveRunRow {
   backfill_id: number | null;
 }
 
-export interface LiveTaskInstanceRow {
-  id: string;
-  task_id: string;
-  map_index: number;
-  state: TaskInstanceState | null;
-  try_number: number;
-  max_tries: number;
-  wake_at: Instant | null;
-}
-
-export interface MapLengthRow {
-  task_id: string;
-  map_index: number;
-  length: number;
-}
-
 export interface LoadedRun {
   run: LiveRunRow;
-  taskInstances: LiveTaskInstanceRow[];
-  mapLengths: MapLengthRow[];
+  taskInstances: InstanceSnapshot[];
 }
 
 /** Ids of all queued and running runs, oldest first: what a scheduler takes up when it starts. */
@@ -56,42 +40,55 @@ export async function liveRunIds(db: Database): Promise<number[]> {
 
 /** The run with all its task instances in one round trip; null when it is gone or has no version. */
 export async function loadRun(db: Database, id: number): Promise<LoadedRun | null> {
-  const { rows } = await sql<
-    LiveRunRow & {
-      task_instances: [string, string, number, TaskInstanceState | null, number, number, string | null][];
-      lengths: [string, number, number][];
-    }
-  >`
+  type Row = [string, string, number, TaskInstanceState | null, number, string | null];
+  const { rows } = await sql<LiveRunRow & { task_instances: Row[] }>`
     select id, dag_id, run_id, run_type, state, logical_date, run_after, start_date, dag_version_id, clear_number, backfill_id,
-      (select coalesce(jsonb_agg(jsonb_build_array(ti.id, ti.task_id, ti.map_index, ti.state, ti.try_number, ti.max_tries,
+      (select coalesce(jsonb_agg(jsonb_build_array(ti.id, ti.task_id, ti.map_index, ti.state, ti.try_number,
           to_char(ti.wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))), '[]')
-        from task_instance ti where ti.dag_run_id = dag_run.id) as task_instances,
-      (select coalesce(jsonb_agg(jsonb_build_array(m.task_id, m.map_index, m.length)), '[]')
-        from task_map m where m.dag_run_id = dag_run.id) as lengths
+        from task_instance ti where ti.dag_run_id = dag_run.id) as task_instances
     from dag_run where id = ${id} and dag_version_id is not null`.execute(db);
   const row = rows[0];
   if (!row) return null;
-  const { task_instances, lengths, ...run } = row;
+  const { task_instances, ...run } = row;
   return {
     run,
-    taskInstances: task_instances.map(([tiId, task_id, map_index, state, try_number, max_tries, wake_at]) => ({
+    taskInstances: task_instances.map(([tiId, taskId, mapIndex, state, tryNumber, wakeAt]) => ({
       id: tiId,
-      task_id,
-      map_index,
+      taskId,
+      mapIndex,
       state,
-      try_number,
-      max_tries,
-      wake_at: wake_at as Instant | null,
+      tryNumber,
+      wakeAt: wakeAt as Instant | null,
     })),
-    mapLengths: lengths.map(([task_id, map_index, length]) => ({ task_id, map_index, length })),
   };
+}
+
+/**
+ * What mapped tasks expand on: the length a task pushed; for tasks in `mapped` the number of values that their instances
+ * returned. null where there is none.
+ */
+export async function mapLengths(
+  db: Database,
+  dagRunId: number,
+  taskIds: readonly string[],
+  mapped: readonly string[],
+): Promise<Map<string, number | null>> {
+  const { rows } = await sql<{ task_id: string; length: number | null }>`
+    select wanted.task_id, case when wanted.task_id = any(${mapped}::text[]) then (
+        select count(*)::integer from xcom where xcom.dag_run_id = ${dagRunId} and xcom.task_id = wanted.task_id
+          and xcom.key = 'return_value' and xcom.map_index >= 0
+      ) else (
+        select length from task_map where task_map.dag_run_id = ${dagRunId} and task_map.task_id = wanted.task_id
+          and task_map.map_index = -1
+      ) end as length
+    from unnest(${taskIds}::text[]) as wanted(task_id)`.execute(db);
+  return new Map(rows.map((row) => [row.task_id, row.length]));
 }
 
 export interface NewTaskInstance {
   id: string;
   task: TaskNode;
   mapIndex: number;
-  state: TaskInstanceState | null;
 }
 
 /** Inserts rows for a run; those that exist already are left alone. Returns the ids that were inserted. */
@@ -121,12 +118,11 @@ export async function insertTaskInstances(
         priority_weight integer, max_tries integer)
     ), wanted as (
       select * from unnest(${instances.map(({ id }) => id)}::uuid[], ${instances.map(({ task }) => task.taskId)}::text[],
-        ${instances.map(({ mapIndex }) => mapIndex)}::integer[], ${instances.map(({ state }) => state)}::text[])
-        as w(id, task_id, map_index, state)
+        ${instances.map(({ mapIndex }) => mapIndex)}::integer[]) as w(id, task_id, map_index)
     )
-    insert into task_instance (id, dag_run_id, dag_id, task_id, map_index, state, max_tries, task_display_name, operator,
+    insert into task_instance (id, dag_run_id, dag_id, task_id, map_index, max_tries, task_display_name, operator,
       custom_operator_name, pool, pool_slots, queue, executor, executor_config, priority_weight, dag_version_id)
-    select wanted.id, ${run.id}, ${run.dag_id}, wanted.task_id, wanted.map_index, wanted.state, max_tries, task_display_name,
+    select wanted.id, ${run.id}, ${run.dag_id}, wanted.task_id, wanted.map_index, max_tries, task_display_name,
       operator, custom_operator_name, pool, pool_slots, queue, executor, executor_config::json, priority_weight,
       ${run.dag_version_id}::uuid
     from wanted join task using (task_id)
@@ -135,45 +131,51 @@ export async function insertTaskInstances(
   return new Set(rows.map((row) => row.id));
 }
 
-/** Turns the unexpanded row of a mapped task into its index 0. False when it was no longer there. */
-export async function expandPlaceholder(db: Database, id: string): Promise<boolean> {
-  const result = await db
+/** Turns the unexpanded row of a mapped task into its index 0, or takes it away. False when it was no longer as expected. */
+export async function resolveUnexpanded(db: Database, id: string, becomes: 0 | "deleted"): Promise<boolean> {
+  if (becomes === "deleted") {
+    const deleted = await db
+      .deleteFrom("task_instance")
+      .where("id", "=", id)
+      .where("map_index", "=", -1)
+      .executeTakeFirst();
+    return deleted.numDeletedRows === 1n;
+  }
+  const updated = await db
     .updateTable("task_instance")
     .set({ map_index: 0 })
     .where("id", "=", id)
     .where("map_index", "=", -1)
-    .where("state", "is", null)
     .executeTakeFirst();
-  return result.numUpdatedRows === 1n;
+  return updated.numUpdatedRows === 1n;
 }
 
 export interface Transition {
   id: string;
   expected: TaskInstanceState | null;
   to: TaskInstanceState;
-  /** A new try begins: true unless it comes back from a reschedule or deferral. */
-  countTry: boolean;
+  tryNumber: number;
 }
 
 /**
- * Applies transitions of any number of runs in one statement, each guarded by the state it expects. Returns the try number of
- * those that were applied; what is missing has changed meanwhile, and its run must be read again.
+ * Applies transitions of any number of runs in one statement, each guarded by the state it expects. Returns the ids of those
+ * that were applied; what is missing has changed meanwhile, and its run must be read again.
  */
 export async function applyTransitions(
   db: Database,
   transitions: readonly Transition[],
   now: Instant,
-): Promise<Map<string, number>> {
-  if (transitions.length === 0) return new Map();
-  const { rows } = await sql<{ id: string; try_number: number }>`
+): Promise<Set<string>> {
+  if (transitions.length === 0) return new Set();
+  const { rows } = await sql<{ id: string }>`
     with wanted as (
       select * from unnest(${transitions.map(({ id }) => id)}::uuid[], ${transitions.map(({ expected }) => expected)}::text[],
-        ${transitions.map(({ to }) => to)}::text[], ${transitions.map(({ countTry }) => (countTry ? 1 : 0))}::integer[])
-        as w(id, expected, state, tries)
+        ${transitions.map(({ to }) => to)}::text[], ${transitions.map(({ tryNumber }) => tryNumber)}::integer[])
+        as w(id, expected, state, try_number)
     )
     update task_instance as ti set
       state = wanted.state,
-      try_number = ti.try_number + wanted.tries,
+      try_number = wanted.try_number,
       wake_at = null,
       scheduled_dttm = case when wanted.state = 'scheduled' or (wanted.state = 'queued' and wanted.expected is distinct from 'scheduled')
         then ${now}::timestamptz else ti.scheduled_dttm end,
@@ -187,8 +189,8 @@ export async function applyTransitions(
       updated_at = ${now}::timestamptz
     from wanted
     where ti.id = wanted.id and ti.state is not distinct from wanted.expected
-    returning ti.id, ti.try_number`.execute(db);
-  return new Map(rows.map((row) => [row.id, row.try_number]));
+    returning ti.id`.execute(db);
+  return new Set(rows.map((row) => row.id));
 }
 
 /** queued → running. False when it was not queued any more. */

@@ -1,0 +1,341 @@
+import { pino } from "pino";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
+import { makeDag, makeVersion, unique } from "../../test/support/factories.ts";
+import { createTaskExecution } from "../execution/task-execution.ts";
+import { systemClock } from "../kit/clock.ts";
+import { fernet, newFernetKey } from "../kit/fernet.ts";
+import { RawJson, type TaskExecution } from "../domain/task-execution.ts";
+import { EventBus } from "../domain/events.ts";
+import type { Executor, Workload } from "../domain/workload.ts";
+import { toJsonText } from "../kit/json-text.ts";
+import { createDagRun } from "../store/dag-run-creation.ts";
+import { VersionCache } from "../store/dag-versions.ts";
+import { Reaper } from "./reaper.ts";
+import { Scheduler } from "./scheduler.ts";
+
+const kit = { logger: pino({ level: "silent" }), clock: systemClock };
+
+type Outcome = "success" | "failed" | "hang" | "vanish" | { push: unknown; length: number };
+
+/** Stands where Python would be: starts each try through the real execution service and reports what the test says. */
+class ScriptedExecutor implements Executor {
+  readonly #execution: () => TaskExecution;
+  readonly order: string[] = [];
+  readonly #held = new Set<string>();
+  outcome: (workload: Workload) => Outcome = () => "success";
+
+  constructor(execution: () => TaskExecution) {
+    this.#execution = execution;
+  }
+
+  enqueue(workloads: readonly Workload[]): void {
+    for (const workload of workloads) void this.#run(workload);
+  }
+
+  terminate(): void {}
+
+  held(): ReadonlySet<string> {
+    return this.#held;
+  }
+
+  async #run(workload: Workload): Promise<void> {
+    if (this.#held.has(workload.id)) return;
+    const execution = this.#execution();
+    const outcome = this.outcome(workload);
+    if (outcome === "vanish") return;
+    this.#held.add(workload.id);
+    this.order.push(`${workload.taskId}${workload.mapIndex < 0 ? "" : `[${workload.mapIndex}]`}#${workload.tryNumber}`);
+    const now = systemClock.now();
+    await execution.start(workload.id, { hostname: "h", unixname: "u", pid: 1, startDate: now });
+    if (outcome === "hang") return;
+    if (typeof outcome === "object") {
+      await execution.handle(workload.id, {
+        type: "SetXCom",
+        key: "return_value",
+        value: new RawJson(toJsonText(outcome.push)),
+        dag_id: workload.dagId,
+        run_id: workload.runId,
+        task_id: workload.taskId,
+        map_index: workload.mapIndex,
+        dag_result: false,
+        mapped_length: outcome.length,
+      });
+    }
+    if (outcome === "failed") {
+      const endDate = systemClock.now();
+      await execution.exited(workload.id, {
+        code: 1,
+        signal: null,
+        taskState: null,
+        reason: null,
+        endDate,
+      });
+    } else {
+      await execution.handle(workload.id, {
+        type: "SucceedTask",
+        state: "success",
+        end_date: systemClock.now(),
+        task_outlets: [],
+        outlet_events: [],
+        rendered_map_index: null,
+      });
+    }
+    this.#held.delete(workload.id);
+  }
+}
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.close());
+
+const running: Scheduler[] = [];
+afterEach(async () => {
+  for (const scheduler of running.splice(0)) await scheduler.stop();
+  await database.pool.query("truncate dag cascade");
+});
+
+function controlPlane(parallelism = 32) {
+  const bus = new EventBus();
+  const versions = new VersionCache(database.db);
+  const execution = createTaskExecution(kit, {
+    database,
+    bus,
+    secrets: fernet(newFernetKey()),
+    graph: async (id) => (await versions.get(id)).graph,
+    createDagRun,
+    manualDataInterval: async () => null,
+  });
+  const executor = new ScriptedExecutor(() => execution);
+  const finished: string[] = [];
+  const scheduler = new Scheduler(
+    kit,
+    { db: database.db, bus, versions, executor, runFinished: (dagId) => finished.push(dagId) },
+    { parallelism, retryMs: 10 },
+  );
+  running.push(scheduler);
+  return { bus, versions, execution, executor, scheduler, finished };
+}
+
+type Shape = Parameters<typeof makeVersion>[2];
+
+async function makeDagWith(shape: Shape, columns = {}): Promise<string> {
+  const dag = await makeDag(database.db, columns);
+  await makeVersion(database.db, { dag_id: dag.dag_id }, shape);
+  return dag.dag_id;
+}
+
+async function trigger(bus: EventBus, dagId: string, runAfter = systemClock.now()): Promise<number> {
+  const made = await createDagRun(database.db, {
+    dagId,
+    runId: unique("manual__"),
+    runType: "manual",
+    logicalDate: null,
+    dataIntervalStart: null,
+    dataIntervalEnd: null,
+    runAfter,
+    conf: null,
+    triggeredBy: "rest_api",
+    triggeringUserName: "admin",
+  });
+  if (made.kind !== "created") throw new Error(made.kind);
+  bus.publish({ kind: "dag-run", dagRunId: made.id });
+  return made.id;
+}
+
+async function stateOf(runId: number): Promise<string> {
+  const row = await database.db.selectFrom("dag_run").select("state").where("id", "=", runId).executeTakeFirstOrThrow();
+  return row.state;
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const end = Date.now() + 8000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error("condition was not reached");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+const finishedAs = (runId: number, state: string) => until(async () => (await stateOf(runId)) === state);
+
+async function taskStates(runId: number): Promise<Record<string, string | null>> {
+  const rows = await database.db
+    .selectFrom("task_instance")
+    .select(["task_id", "map_index", "state"])
+    .where("dag_run_id", "=", runId)
+    .orderBy("task_id")
+    .orderBy("map_index")
+    .execute();
+  return Object.fromEntries(
+    rows.map((row) => [row.map_index < 0 ? row.task_id : `${row.task_id}[${row.map_index}]`, row.state]),
+  );
+}
+
+describe("Scheduler", () => {
+  it("runs a chain in order and ends the run", async () => {
+    const { bus, scheduler, executor, finished } = controlPlane();
+    await scheduler.start();
+    const dagId = await makeDagWith({
+      tasks: [{ id: "a", downstream: ["b"] }, { id: "b", downstream: ["c"] }, { id: "c" }],
+    });
+    const run = await trigger(bus, dagId);
+    await finishedAs(run, "success");
+    expect(executor.order).toEqual(["a#1", "b#1", "c#1"]);
+    expect(await taskStates(run)).toEqual({ a: "success", b: "success", c: "success" });
+    await until(async () => finished.length === 1);
+  });
+
+  it("retries after the delay, then fails what is behind", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    executor.outcome = ({ taskId }) => (taskId === "a" ? "failed" : "success");
+    const dagId = await makeDagWith({
+      tasks: [{ id: "a", downstream: ["b"], retries: 1, retry_delay: 0.05 }, { id: "b" }],
+    });
+    const run = await trigger(bus, dagId);
+    await finishedAs(run, "failed");
+    expect(executor.order).toEqual(["a#1", "a#2"]);
+    expect(await taskStates(run)).toEqual({ a: "failed", b: "upstream_failed" });
+  });
+
+  it("expands a mapped task on the length that was pushed, and reduces", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    executor.outcome = ({ taskId }) => (taskId === "generate" ? { push: [1, 2, 3], length: 3 } : "success");
+    const dagId = await makeDagWith({
+      tasks: [
+        { id: "generate", downstream: ["each"] },
+        {
+          id: "each",
+          downstream: ["reduce"],
+          _is_mapped: true,
+          _needs_expansion: true,
+          partial_kwargs: {},
+          _expand_input_attr: "op_kwargs_expand_input",
+          op_kwargs_expand_input: {
+            type: "dict-of-lists",
+            value: {
+              __type: "dict",
+              __var: { x: { __type: "xcomref", __var: { task_id: "generate", key: "return_value" } } },
+            },
+          },
+        },
+        { id: "reduce" },
+      ],
+    });
+    const run = await trigger(bus, dagId);
+    await finishedAs(run, "success");
+    expect(await taskStates(run)).toEqual({
+      generate: "success",
+      "each[0]": "success",
+      "each[1]": "success",
+      "each[2]": "success",
+      reduce: "success",
+    });
+    expect(executor.order.at(-1)).toBe("reduce#1");
+  });
+
+  it("never has more at work than the parallelism, and loses none", async () => {
+    const { bus, scheduler, executor } = controlPlane(3);
+    await scheduler.start();
+    let most = 0;
+    executor.outcome = () => {
+      most = Math.max(most, executor.held().size + 1);
+      return "success";
+    };
+    const dagId = await makeDagWith({
+      tasks: Array.from({ length: 40 }, (_, index) => ({ id: `t${index}` })),
+      dag: { max_active_tasks: 64 },
+    });
+    const run = await trigger(bus, dagId);
+    await finishedAs(run, "success");
+    expect(executor.order).toHaveLength(40);
+    expect(most).toBeLessThanOrEqual(3);
+  });
+
+  it("starts no run of a paused DAG, and at most max_active_runs at a time", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    executor.outcome = () => "hang";
+    const paused = await makeDagWith({ tasks: [{ id: "a" }] }, { is_paused: true });
+    const limited = await makeDagWith({ tasks: [{ id: "a" }], dag: { max_active_runs: 1 } });
+    const runs = [await trigger(bus, paused), await trigger(bus, limited), await trigger(bus, limited)];
+    await until(async () => (await stateOf(runs[1] as number)) === "running");
+    await scheduler.settled();
+    expect(await Promise.all(runs.map(stateOf))).toEqual(["queued", "running", "queued"]);
+    await database.db.updateTable("dag").set({ is_paused: false }).where("dag_id", "=", paused).execute();
+    bus.publish({ kind: "dag", dagId: paused });
+    await until(async () => (await stateOf(runs[0] as number)) === "running");
+  });
+
+  it("waits for run_after and ends a run that takes too long", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    executor.outcome = () => "hang";
+    const killed: string[] = [];
+    bus.on("kill", ({ ids }) => killed.push(...ids));
+    const dagId = await makeDagWith({
+      tasks: [{ id: "a", downstream: ["b"] }, { id: "b" }],
+      dag: { dagrun_timeout: 0.2 },
+    });
+    const run = await trigger(bus, dagId);
+    await finishedAs(run, "failed");
+    expect(await taskStates(run)).toEqual({ a: "skipped", b: "skipped" });
+    await until(async () => killed.length === 1);
+  });
+
+  it("takes up where a killed scheduler stopped", async () => {
+    const first = controlPlane();
+    await first.scheduler.start();
+    first.executor.outcome = ({ taskId }) => (taskId === "b" ? "hang" : taskId === "c" ? "vanish" : "success");
+    const dagId = await makeDagWith({
+      tasks: [
+        { id: "a", downstream: ["b", "c"] },
+        { id: "b", downstream: ["d"], retries: 1, retry_delay: 0 },
+        { id: "c", downstream: ["d"] },
+        { id: "d" },
+      ],
+    });
+    const run = await trigger(first.bus, dagId);
+    await until(async () => (await taskStates(run))["b"] === "running" && (await taskStates(run))["c"] === "queued");
+    await first.scheduler.stop();
+
+    const second = controlPlane();
+    await second.scheduler.start();
+    const reaper = new Reaper(
+      kit,
+      {
+        db: database.db,
+        held: () => second.executor.held(),
+        settle: (id, exit) => second.execution.exited(id, exit),
+        requeue: (id, dagRunId) => second.scheduler.requeue(id, dagRunId),
+      },
+      { heartbeatTimeoutMs: 30_000, queuedTimeoutMs: 10_000 },
+    );
+    expect(await reaper.adoptAfterRestart()).toEqual({ lost: 1, requeued: 1 });
+    await finishedAs(run, "success");
+    expect(second.executor.order.sort()).toEqual(["b#2", "c#1", "d#1"]);
+  });
+
+  it("goes on after the database was away", async () => {
+    const { bus, scheduler } = controlPlane();
+    await scheduler.start();
+    const dagId = await makeDagWith({
+      tasks: Array.from({ length: 20 }, (_, index) => ({
+        id: `t${index}`,
+        downstream: index < 19 ? [`t${index + 1}`] : [],
+      })),
+    });
+    const run = await trigger(bus, dagId);
+    await until(async () => Object.values(await taskStates(run)).filter((state) => state === "success").length > 3);
+    await database.pool
+      .query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+      )
+      .catch(() => undefined);
+    await scheduler.tick();
+    await finishedAs(run, "success");
+  });
+});
