@@ -5,7 +5,7 @@ import { prepared, type Pool } from "./execution-statement.ts";
 const heartbeatStatement = prepared<{ id: string }>(
   "execution-heartbeat",
   `update task_instance set last_heartbeat_at = $4::timestamptz
-  where id = $1::uuid and state = 'running' and hostname = $2::text and pid = $3::integer
+  where id = $1::uuid and state is not distinct from 'running' and hostname = $2::text and pid = $3::integer
   returning id`,
 );
 

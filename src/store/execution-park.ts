@@ -11,7 +11,7 @@ import { SETTLED_COLUMNS, SETTLED_LOGGED, SETTLED_RESULT, type SettledRow } from
 const retryStatement = prepared<SettledRow>(
   "execution-retry",
   `with live as (
-    select * from task_instance where id = $1::uuid and state = any($9::text[]) for update
+    select * from task_instance where id = $1::uuid and coalesce(state, '') = any($9::text[]) for update
   ), archived as (
     insert into task_instance_history (id, dag_run_id, dag_id, task_id, map_index, state, try_number, max_tries,
       task_display_name, operator, custom_operator_name, pool, pool_slots, queue, executor, executor_config, priority_weight,
@@ -89,7 +89,7 @@ const rescheduleStatement = prepared<SettledRow>(
   "execution-reschedule",
   `with live as (
     select id, dag_run_id, coalesce(start_date, $2::timestamptz) as start_date from task_instance
-    where id = $1::uuid and state = 'running' for update
+    where id = $1::uuid and state is not distinct from 'running' for update
   ), noted as (
     insert into task_reschedule (ti_id, dag_run_id, start_date, end_date, duration, reschedule_date)
     select id, dag_run_id, start_date, $2::timestamptz, extract(epoch from $2::timestamptz - start_date)::integer, $3::timestamptz
@@ -115,7 +115,7 @@ export async function rescheduleTaskInstance(
 const deferStatement = prepared<SettledRow>(
   "execution-defer",
   `with live as (
-    select id from task_instance where id = $1::uuid and state = 'running' for update
+    select id from task_instance where id = $1::uuid and state is not distinct from 'running' for update
   ), made as (
     insert into trigger (classpath, kwargs, queue, created_date)
     select $2::text, $3::text, $4::text, $9::timestamptz from live
@@ -157,7 +157,7 @@ const awaitInputStatement = prepared<SettledRow>(
       state = 'awaiting_input', trigger_id = null, next_method = $2::text, next_kwargs = $3::json,
       trigger_timeout = $4::timestamptz, wake_at = $4::timestamptz,
       rendered_map_index = coalesce($5::text, ti.rendered_map_index), updated_at = $6::timestamptz
-    where ti.id = $1::uuid and ti.state = 'running'
+    where ti.id = $1::uuid and ti.state is not distinct from 'running'
     returning ${SETTLED_COLUMNS}, null::text as reason
   ), ${SETTLED_LOGGED}
   ${SETTLED_RESULT}`,

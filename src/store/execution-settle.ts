@@ -11,7 +11,7 @@ const finishStatement = prepared<SettledRow>(
       duration = extract(epoch from $3::timestamptz - coalesce(ti.start_date, $3::timestamptz)), next_method = null,
       next_kwargs = null, wake_at = null, rendered_map_index = coalesce($4::text, ti.rendered_map_index),
       updated_at = $5::timestamptz
-    where ti.id = $1::uuid and ti.state = any($6::text[])
+    where ti.id = $1::uuid and coalesce(ti.state, '') = any($6::text[])
     returning ${SETTLED_COLUMNS}, $7::text as reason
   ), ${SETTLED_LOGGED}
   ${SETTLED_RESULT}`,
@@ -45,7 +45,7 @@ const failFastStatement = prepared<SettledRow & { stopped: { id: string; killed:
       duration = extract(epoch from $2::timestamptz - coalesce(ti.start_date, $2::timestamptz)), next_method = null,
       next_kwargs = null, wake_at = null, rendered_map_index = coalesce($3::text, ti.rendered_map_index),
       updated_at = $4::timestamptz
-    where ti.id = $1::uuid and ti.state = any($5::text[])
+    where ti.id = $1::uuid and coalesce(ti.state, '') = any($5::text[])
     returning ${SETTLED_COLUMNS}, $6::text as reason
   ), ${SETTLED_LOGGED}, others as (
     select ti.id, ti.state from task_instance ti join settled on ti.dag_run_id = settled.dag_run_id

@@ -50,7 +50,8 @@ const startStatement = prepared<StartRow>(
     (select count(*)::integer from task_reschedule where ti_id = live.id) as reschedule_count,
     case when live.next_method is null then (
       select coalesce(json_agg(distinct x.key), '[]') from xcom x
-      where x.dag_run_id = live.dag_run_id and x.task_id = live.task_id and (live.map_index < 0 or x.map_index = live.map_index)
+      where x.dag_run_id = live.dag_run_id and x.task_id = live.task_id and x.map_index >= live.map_index
+        and x.map_index <= case when live.map_index < 0 then 2147483647 else live.map_index end
     ) else '[]'::json end as xcom_keys,
     ${DAG_RUN_COLUMNS}
   from live left join started on true join dag_run r on r.id = live.dag_run_id`,

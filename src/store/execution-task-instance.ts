@@ -70,7 +70,7 @@ export async function skipTaskInstances(
 ): Promise<{ dag_run_id: number; skipped: number } | null> {
   const { rows } = await sql<{ dag_run_id: number; skipped: number }>`
     with caller as (
-      select dag_run_id from task_instance where id = ${callerId}::uuid and state = 'running'
+      select dag_run_id from task_instance where id = ${callerId}::uuid and state is not distinct from 'running'
     ), wanted as (
       select * from unnest(${tasks.map(([taskId]) => taskId)}::text[], ${tasks.map(([, mapIndex]) => mapIndex)}::integer[])
         as w(task_id, map_index)

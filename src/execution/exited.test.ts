@@ -1,0 +1,142 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { newId } from "../kit/ids.ts";
+import { addMicros } from "../kit/instant.ts";
+import type { LeoflowEvent } from "../domain/events.ts";
+import type { ProcessExit } from "../domain/task-execution.ts";
+import { makeRunningTask, NOON } from "../../test/support/factories.ts";
+import { createTestExecution, WORKER, type TestExecution } from "../../test/support/execution.ts";
+
+let t: TestExecution;
+beforeAll(async () => {
+  t = await createTestExecution();
+});
+afterAll(() => t.database.close());
+beforeEach(() => t.events.splice(0));
+
+const END = addMicros(NOON, 2_000_000);
+const CRASH: ProcessExit = { code: 1, signal: null, taskState: null, reason: null, endDate: END };
+const SHAPE = { tasks: [{ id: "a", retries: 1, retry_delay: 30 }] };
+
+async function running(columns: Parameters<typeof makeRunningTask>[1] = {}) {
+  const made = await makeRunningTask(t.database.db, columns, SHAPE);
+  await t.execution.start(made.ti.id, WORKER);
+  t.events.splice(0);
+  return made;
+}
+
+const row = (id: string) =>
+  t.database.db.selectFrom("task_instance").selectAll().where("id", "=", id).executeTakeFirst();
+
+const lastLog = (runId: string) =>
+  t.database.db
+    .selectFrom("log")
+    .selectAll()
+    .where("run_id", "=", runId)
+    .orderBy("id", "desc")
+    .limit(1)
+    .executeTakeFirst();
+
+const taskInstanceEvents = () =>
+  t.events.filter((event): event is Extract<LeoflowEvent, { kind: "task-instance" }> => event.kind === "task-instance");
+
+describe("a process that said nothing", () => {
+  it("has its try made again while there are retries, with the reason", async () => {
+    const { ti, run } = await running({ max_tries: 1 });
+    await t.execution.exited(ti.id, { ...CRASH, code: null, signal: "SIGKILL", reason: "killed: out of memory" });
+    const [event] = taskInstanceEvents();
+    expect(event).toMatchObject({ id: ti.id, state: "up_for_retry", wakeAt: addMicros(END, 30_000_000) });
+    expect(await row(event?.newId as string)).toMatchObject({
+      state: "up_for_retry",
+      end_date: END,
+      duration: 2,
+      retry_reason: "killed: out of memory",
+    });
+    expect(await lastLog(run.run_id)).toMatchObject({
+      event: "up_for_retry",
+      extra: '{"host_name":"here","reason":"killed: out of memory"}',
+    });
+  });
+
+  it.each([
+    [{ code: 0 }, "the task's process ended without reporting a result"],
+    [{ code: 7 }, "the task's process ended with exit code 7"],
+    [{ code: null, signal: "SIGSEGV" }, "the task's process was ended by SIGSEGV"],
+    [{ code: null }, "the task's process is gone"],
+    [{ code: null, reason: "lost: no sign of life" }, "lost: no sign of life"],
+  ])("fails without retries: %o", async (exit, reason) => {
+    const { ti, run } = await running({ max_tries: 1, try_number: 2 });
+    await t.execution.exited(ti.id, { ...CRASH, ...exit });
+    expect(await row(ti.id)).toMatchObject({ state: "failed", end_date: END, duration: 2 });
+    expect(taskInstanceEvents()).toMatchObject([{ id: ti.id, state: "failed", newId: null, wakeAt: null }]);
+    expect(JSON.parse((await lastLog(run.run_id))?.extra ?? "null")).toEqual({ host_name: "here", reason });
+  });
+
+  it("is settled once, however often it is told", async () => {
+    const { ti, run } = await running({ max_tries: 1 });
+    await Promise.all([t.execution.exited(ti.id, CRASH), t.execution.exited(ti.id, CRASH)]);
+    await t.execution.exited(ti.id, CRASH);
+    expect(taskInstanceEvents()).toHaveLength(1);
+    const history = t.database.db.selectFrom("task_instance_history").selectAll();
+    expect(await history.where("dag_run_id", "=", run.id).execute()).toHaveLength(1);
+  });
+
+  it("is retried at once when it was cleared while it ran, whatever its retries", async () => {
+    const { ti } = await running({ max_tries: 0 });
+    await t.database.db.updateTable("task_instance").set({ state: "restarting" }).where("id", "=", ti.id).execute();
+    await t.execution.exited(ti.id, CRASH);
+    expect(taskInstanceEvents()).toMatchObject([{ state: "up_for_retry", wakeAt: END }]);
+  });
+});
+
+describe("a process that named its end", () => {
+  it.each(["failed", "skipped", "removed"] as const)("%s: as it said, retries or not", async (state) => {
+    const { ti } = await running({ max_tries: 5 });
+    expect(await t.execution.handle(ti.id, { type: "TaskState", state, end_date: END })).toEqual({ body: null });
+    expect((await row(ti.id))?.state).toBe("running");
+    const taskState = { state, endDate: addMicros(NOON, 500_000), renderedMapIndex: "label" };
+    await t.execution.exited(ti.id, { ...CRASH, code: 0, taskState });
+    expect(await row(ti.id)).toMatchObject({ state, duration: 0.5, rendered_map_index: "label" });
+    expect(taskInstanceEvents()).toMatchObject([{ state }]);
+  });
+
+  it("takes the exit's time where it gave none", async () => {
+    const { ti } = await running();
+    const taskState = { state: "skipped", endDate: null, renderedMapIndex: null } as const;
+    await t.execution.exited(ti.id, { ...CRASH, taskState });
+    expect((await row(ti.id))?.end_date).toBe(END);
+  });
+});
+
+describe("what an exit leaves alone", () => {
+  it.each(["success", "failed", "skipped", "up_for_reschedule", "deferred", "scheduled", "queued", null] as const)(
+    "a try that is %s",
+    async (state) => {
+      const { ti } = await running({ max_tries: 1 });
+      await t.database.db.updateTable("task_instance").set({ state }).where("id", "=", ti.id).execute();
+      await t.execution.exited(ti.id, CRASH);
+      expect((await row(ti.id))?.state).toBe(state);
+      expect(t.events).toEqual([]);
+    },
+  );
+
+  it("an id nobody knows", async () => {
+    await t.execution.exited(newId(), CRASH);
+    expect(t.events).toEqual([]);
+  });
+
+  it("a try that came back and runs in another process", async () => {
+    const { ti } = await running();
+    await t.database.db.updateTable("task_instance").set({ state: "queued" }).where("id", "=", ti.id).execute();
+    await t.execution.start(ti.id, { ...WORKER, pid: 99 });
+    await t.execution.exited(ti.id, { ...CRASH, process: { hostname: "here", pid: 42 } });
+    expect((await row(ti.id))?.state).toBe("running");
+    await t.execution.exited(ti.id, { ...CRASH, process: { hostname: "here", pid: 99 } });
+    expect((await row(ti.id))?.state).toBe("failed");
+  });
+});
+
+it("settles a queued try whose process never came to start", async () => {
+  const { ti } = await makeRunningTask(t.database.db, { max_tries: 0 }, SHAPE);
+  await t.execution.exited(ti.id, { ...CRASH, process: null, reason: "the venv is broken" });
+  expect(await row(ti.id)).toMatchObject({ state: "failed", end_date: END, duration: 0 });
+});
