@@ -72,12 +72,12 @@ export class FileDependencies {
     return { bySource: [...bySource], byRead: [...byRead].filter((dagFile) => !bySource.has(dagFile)) };
   }
 
-  /** The first of these that changed after the moment; a moved or missing file counts. */
+  /** The first of these that changed after the moment; one that is missing did not. */
   async changedSince(relPaths: readonly string[], sinceMs: number): Promise<string | null> {
     for (const relPath of relPaths) {
       if (relPath.endsWith("/")) continue;
       const found = await stat(join(this.#workspace, relPath)).catch(() => null);
-      if (!found || found.ctimeMs > sinceMs) return relPath;
+      if (found && found.ctimeMs > sinceMs) return relPath;
     }
     return null;
   }

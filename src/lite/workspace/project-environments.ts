@@ -57,10 +57,10 @@ export class ProjectEnvironments {
     const known = this.known(dependencies);
     if (known && known.kind !== "failed") return known;
     const list = sortedDependencies(dependencies);
-    const ready: EnvironmentState = { kind: "ready", name };
-    if (await this.#matches(name, list)) {
-      this.#states.set(name, ready);
-      return ready;
+    const found = await this.#find(name, list);
+    if (found) {
+      this.#states.set(name, found);
+      return found;
     }
     const meanwhile = this.known(dependencies);
     if (meanwhile?.kind === "building") return meanwhile;
@@ -128,12 +128,16 @@ export class ProjectEnvironments {
     }
   }
 
-  async #matches(name: string, list: readonly string[]): Promise<boolean> {
+  async #find(name: string, list: readonly string[]): Promise<EnvironmentState | null> {
     const path = join(this.#config.folder, name);
-    const marker = await readFile(join(path, MARKER), "utf8").catch(() => null);
-    // stat follows the link: an interpreter that went away makes the environment useless.
-    const interpreter = await stat(join(path, "bin/python")).catch(() => null);
-    return interpreter !== null && marker === (await this.#marker(list));
+    try {
+      const marker = await readFile(join(path, MARKER), "utf8").catch(() => null);
+      // stat follows the link: an interpreter that went away makes the environment useless.
+      const interpreter = await stat(join(path, "bin/python")).catch(() => null);
+      return interpreter !== null && marker === (await this.#marker(list)) ? { kind: "ready", name } : null;
+    } catch (error) {
+      return { kind: "failed", message: messageOf(error) };
+    }
   }
 
   async #marker(list: readonly string[]): Promise<string> {

@@ -100,8 +100,8 @@ export function parseProjectFile(text: string, relPath: string): ProjectFileOutc
       if (typeof value !== "string" || value.trim() === "") {
         return at(offsetOf(item as Node), `${key} must be a list of strings`);
       }
-      if (/^-|[\r\n]/.test(value.trim())) {
-        return at(offsetOf(item as Node), `${key} takes requirements such as "pandas==2.2.3", not options of pip`);
+      if (/^[-./~]|[\r\n]/.test(value.trim())) {
+        return at(offsetOf(item as Node), `${key} takes requirements such as "pandas==2.2.3", not options or paths`);
       }
       dependencies.push(prefix ? prefix + value.trim().toLowerCase().replaceAll(/[._]/g, "-") : value.trim());
     }

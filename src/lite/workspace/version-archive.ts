@@ -1,5 +1,17 @@
 import { createHash } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, rename, rm, stat, symlink, unlink, writeFile } from "node:fs/promises";
+import {
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+  unlink,
+  writeFile,
+} from "node:fs/promises";
 import { extname, join, posix } from "node:path";
 import { newId } from "../../kit/ids.ts";
 import { isMissing, parentOf } from "./discovery.ts";
@@ -55,7 +67,10 @@ export class VersionArchive {
     this.#workspace = workspace;
   }
 
-  /** Keeps the sources as they are now. Those that changed after `unchangedSinceMs` may differ from what was parsed. */
+  /**
+   * Keeps the sources as they are now. Those that changed after `unchangedSinceMs` may differ from what was parsed; with
+   * Infinity they are taken as they are.
+   */
   async keep(sources: VersionSources, unchangedSinceMs: number): Promise<ArchiveOutcome> {
     const contents = new Map<string, Buffer>();
     for (const { relPath, required } of await this.#pinnable(sources)) {
@@ -65,7 +80,7 @@ export class VersionArchive {
         if ((await stat(path)).ctimeMs > unchangedSinceMs) return { kind: "changed-meanwhile", relPath };
       } catch (error) {
         if (!isMissing(error)) throw error;
-        if (required) return { kind: "changed-meanwhile", relPath };
+        if (required && unchangedSinceMs !== Infinity) return { kind: "changed-meanwhile", relPath };
       }
     }
     const pinned = [...contents].map(([relPath, content]): [string, string] => [relPath, sha256(content)]);
@@ -79,9 +94,9 @@ export class VersionArchive {
   }
 
   /** The sources of an archive whose pinned files are in the workspace as they are in the archive; null otherwise. */
-  async unchangedSources(digest: string, runtime: string): Promise<VersionSources | null> {
+  async unchangedSources(digest: string, relPath: string, runtime: string): Promise<VersionSources | null> {
     const manifest = await this.#readManifest(digest);
-    if (!manifest || manifest.runtime !== runtime) return null;
+    if (manifest?.runtime !== runtime || manifest.relPath !== relPath) return null;
     const wanted = new Map(manifest.pinned);
     // Also what would be pinned today: an __init__.py that came since, a template that is there now.
     for (const { relPath } of await this.#pinnable(manifest)) {
@@ -100,6 +115,15 @@ export class VersionArchive {
       join(this.#root, digest),
       manifest.pinned.map(([relPath]) => relPath),
     );
+  }
+
+  /** Makes one new entry of the workspace reachable from an archive that holds copies beside it. */
+  async linkEntry(digest: string, relPath: string): Promise<void> {
+    const archive = join(this.#root, digest);
+    const folder = await realpath(join(archive, parentOf(relPath))).catch(() => null);
+    // Elsewhere the folder is a link to the live one, and shows what is new by itself.
+    if (folder !== join(await realpath(archive), parentOf(relPath))) return;
+    await symlink(join(this.#workspace, relPath), join(folder, posix.basename(relPath))).catch(ignoreExisting);
   }
 
   /** Removes the archives that no version names, unless they are younger than `minimumAgeMs`. Returns how many went. */

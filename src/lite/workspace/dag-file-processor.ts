@@ -1,0 +1,166 @@
+import { join } from "node:path";
+import type { ParseFile, ParseRequest, ParseResult } from "../../domain/parse-result.ts";
+import type { Kit } from "../../kit/service.ts";
+import { registerDagFile, type DagFileOutcome } from "../../store/dag-catalog.ts";
+import type { Database } from "../../store/database.ts";
+import { messageOf, type Project } from "./discovery.ts";
+import type { FileDependencies } from "./file-dependencies.ts";
+import type { Mutex } from "./mutex.ts";
+import { DEFAULT_ENVIRONMENT, type ProjectEnvironments } from "./project-environments.ts";
+import type { VersionArchive } from "./version-archive.ts";
+
+export interface DagFileProcessorConfig {
+  /** Real path. */
+  workspace: string;
+  pausedAtCreation: boolean;
+  parseTimeoutSeconds: number;
+  parseMemoryMb: number;
+  /** Identifies the Python side; another one parses everything again. */
+  runtime: string;
+}
+
+export interface DagFileProcessorDeps {
+  db: Database;
+  parse: ParseFile;
+  environments: ProjectEnvironments;
+  archive: VersionArchive;
+  dependencies: FileDependencies;
+  /** Held while the catalog is written, so that a file's removal and its registration keep their order. */
+  catalogWrites: Mutex;
+  isPresent(relPath: string): boolean;
+}
+
+export type ProcessOutcome =
+  /** `digest`: the archive of its DAGs, null without DAGs. */
+  | ({ kind: "registered"; digest: string | null; dagIds: string[]; error: string | null } & DagFileOutcome)
+  /** It or something it imports was saved while it was parsed: what came of it may be half of each. */
+  | { kind: "changed-meanwhile"; relPath: string }
+  /** Its environment is being installed; it comes again when that is done. */
+  | { kind: "waiting" }
+  /** It went while it was parsed, or we are stopping. */
+  | { kind: "dropped" };
+
+/** Takes one DAG file from disk to live: environment, parse, archive, registration, event. */
+export class DagFileProcessor {
+  readonly #kit: Kit;
+  readonly #deps: DagFileProcessorDeps;
+  readonly #config: DagFileProcessorConfig;
+
+  constructor(kit: Kit, deps: DagFileProcessorDeps, config: DagFileProcessorConfig) {
+    this.#kit = kit;
+    this.#deps = deps;
+    this.#config = config;
+  }
+
+  /** `acceptChanges`: take the result even when files changed meanwhile; something may write them on every import. */
+  async process(relPath: string, project: Project | null, acceptChanges: boolean): Promise<ProcessOutcome> {
+    if (project?.outcome.kind === "broken") return this.#reject(relPath, project.outcome.message);
+    const environment = this.#deps.environments.known(project?.outcome.project.dependencies ?? []);
+    if (environment === null || environment.kind === "building") return { kind: "waiting" };
+    if (environment.kind === "failed") {
+      return this.#reject(
+        relPath,
+        `could not install the dependencies of ${project?.folder || "."}\n\n${environment.message}`,
+      );
+    }
+
+    // The clock of file times: see FileDependencies.changedSince.
+    const startedMs = Date.now();
+    const result = await this.#parse({
+      workspace: this.#config.workspace,
+      path: join(this.#config.workspace, relPath),
+      relPath,
+      projectPath: project ? join(this.#config.workspace, project.folder) : null,
+      environment: environment.name,
+      timeoutSeconds: this.#config.parseTimeoutSeconds,
+      memoryMb: this.#config.parseMemoryMb,
+    });
+    if (!this.#deps.isPresent(relPath)) return { kind: "dropped" };
+    const { dependencies, archive } = this.#deps;
+    // A module that failed to import was only read.
+    const modulesRead = result.reads.filter((read) => read.endsWith(".py"));
+    const sources = [...new Set([relPath, ...result.files, ...result.templates, ...modulesRead])];
+    if (!acceptChanges) {
+      const changed = await dependencies.changedSince([...sources, ...result.reads], startedMs);
+      if (changed !== null) return { kind: "changed-meanwhile", relPath: changed };
+    }
+    // A child that was killed told nothing: what the file imported before is the best guess.
+    if (result.failure === null || !dependencies.isKnown(relPath)) {
+      await dependencies.record(relPath, { sources, reads: result.reads });
+    }
+
+    let digest: string | null = null;
+    if (result.dags.length > 0) {
+      const { files, templates, reads } = result;
+      const kept = await archive.keep(
+        { relPath, projectFolder: project?.folder ?? null, files, templates, reads, runtime: this.#config.runtime },
+        acceptChanges ? Infinity : startedMs,
+      );
+      if (kept.kind === "changed-meanwhile") return kept;
+      digest = kept.digest;
+    }
+    return this.#register(relPath, digest, environment.name, result, errorOf(result));
+  }
+
+  async #parse(request: ParseRequest): Promise<ParseResult> {
+    try {
+      return await this.#deps.parse(request);
+    } catch (error) {
+      this.#kit.logger.error({ err: error, file: request.relPath }, "the parser itself failed");
+      return emptyResult({ kind: "crash", message: `the parser failed: ${messageOf(error)}` });
+    }
+  }
+
+  /** An error found before parsing. */
+  #reject(relPath: string, message: string): Promise<ProcessOutcome> {
+    return this.#register(relPath, null, DEFAULT_ENVIRONMENT, emptyResult(null), message);
+  }
+
+  #register(
+    relPath: string,
+    digest: string | null,
+    environment: string,
+    result: ParseResult,
+    error: string | null,
+  ): Promise<ProcessOutcome> {
+    return this.#deps.catalogWrites.run(async () => {
+      if (!this.#deps.isPresent(relPath)) return { kind: "dropped" };
+      const outcome = await registerDagFile(this.#deps.db, {
+        relPath,
+        fileloc: join(this.#config.workspace, relPath),
+        archiveDigest: digest ?? "",
+        environment,
+        dags: result.dags,
+        warnings: result.warnings.flatMap(({ dagId, ...rest }) => (dagId === null ? [] : [{ dagId, ...rest }])),
+        importError: error,
+        parsedAt: this.#kit.clock.now(),
+        durationSeconds: result.durationSeconds,
+        pausedAtCreation: this.#config.pausedAtCreation,
+        isPresent: (owner) => this.#deps.isPresent(owner),
+      });
+      const lost = new Set(outcome.conflicts.map(({ dagId }) => dagId));
+      const dagIds = result.dags.map(({ dagId }) => dagId).filter((dagId) => !lost.has(dagId));
+      return { kind: "registered", digest, dagIds, error, ...outcome };
+    });
+  }
+}
+
+/** The file's error as the UI shows it: tracebacks, or why the child was ended. */
+function errorOf(result: ParseResult): string | null {
+  if (result.failure !== null) return result.failure.message;
+  const traces = result.importErrors.map(({ stacktrace }) => stacktrace);
+  return traces.length > 0 ? traces.join("\n\n") : null;
+}
+
+function emptyResult(failure: ParseResult["failure"]): ParseResult {
+  return {
+    dags: [],
+    importErrors: [],
+    warnings: [],
+    files: [],
+    templates: [],
+    reads: [],
+    durationSeconds: 0,
+    failure,
+  };
+}

@@ -1,0 +1,59 @@
+import { sql } from "kysely";
+import type { Database } from "./database.ts";
+import { inTransaction } from "./transaction.ts";
+
+/** What the database holds of one DAG file. */
+export interface CatalogFile {
+  relPath: string;
+  hasError: boolean;
+  /** Its live DAGs with the files of their current version. */
+  dags: { dagId: string; archiveDigest: string; environment: string }[];
+}
+
+/** Every file that has live DAGs or an import error. */
+export async function loadCatalogFiles(db: Database): Promise<CatalogFile[]> {
+  const { rows } = await sql<{
+    rel_path: string;
+    has_error: boolean;
+    dags: CatalogFile["dags"];
+  }>`
+    with live as (
+      select dag.relative_fileloc as rel_path, jsonb_agg(jsonb_build_object('dagId', dag.dag_id,
+        'archiveDigest', dag_version.archive_digest, 'environment', dag_version.environment)) as dags
+      from dag join dag_version on dag_version.id = dag.current_version_id
+      where not dag.is_stale
+      group by dag.relative_fileloc
+    )
+    select coalesce(live.rel_path, import_error.filename) as rel_path, import_error.id is not null as has_error,
+      coalesce(live.dags, '[]') as dags
+    from live full join import_error on import_error.filename = live.rel_path`.execute(db);
+  return rows.map((row) => ({ relPath: row.rel_path, hasError: row.has_error, dags: row.dags }));
+}
+
+/** These files are gone: their DAGs are stale and their errors removed. Returns the DAGs concerned. */
+export async function removeDagFiles(db: Database, relPaths: readonly string[]): Promise<string[]> {
+  if (relPaths.length === 0) return [];
+  return inTransaction(db, async (trx) => {
+    await sql`delete from import_error where filename = any(${relPaths})`.execute(trx);
+    const { rows } = await sql<{ dag_id: string }>`
+      update dag set is_stale = true, has_import_errors = false
+      where relative_fileloc = any(${relPaths}) and not is_stale
+      returning dag_id`.execute(trx);
+    return rows.map((row) => row.dag_id);
+  });
+}
+
+export async function dagExists(db: Database, dagId: string): Promise<boolean> {
+  const { rows } = await sql`select 1 from dag where dag_id = ${dagId}`.execute(db);
+  return rows.length > 0;
+}
+
+/** The archives and environments that some version still names. */
+export async function versionedArchives(db: Database): Promise<{ digests: Set<string>; environments: Set<string> }> {
+  const { rows } = await sql<{ archive_digest: string; environment: string }>`
+    select distinct archive_digest, environment from dag_version`.execute(db);
+  return {
+    digests: new Set(rows.map((row) => row.archive_digest)),
+    environments: new Set(rows.map((row) => row.environment)),
+  };
+}

@@ -1,0 +1,262 @@
+import { sql, type Transaction } from "kysely";
+import type { Instant } from "../kit/instant.ts";
+import { toJsonText } from "../kit/json-text.ts";
+import { newId } from "../kit/ids.ts";
+import type { ParsedDag } from "../domain/parse-result.ts";
+import { poolsOf, replaceTags, replaceWarnings } from "./dag-catalog-details.ts";
+import type { Database } from "./database.ts";
+import type { DagTable, Schema } from "./schema.ts";
+import { inTransaction } from "./transaction.ts";
+
+/** What parsing one file found, ready to go live. */
+export interface DagFileRegistration {
+  /** The file below the workspace, and its absolute path. */
+  relPath: string;
+  fileloc: string;
+  archiveDigest: string;
+  environment: string;
+  dags: readonly ParsedDag[];
+  /** Airflow's DagWarningTypes only; those of pools are made here. */
+  warnings: readonly { dagId: string; warningType: string; message: string }[];
+  /** null: the file parsed well, and what it no longer defines is gone. Otherwise the last good version stays live. */
+  importError: string | null;
+  parsedAt: Instant;
+  durationSeconds: number;
+  pausedAtCreation: boolean;
+  /** Is this file still in the workspace? Says who owns a dag_id that two files define. */
+  isPresent(relPath: string): boolean;
+}
+
+export interface DagFileOutcome {
+  /** DAGs that others must look at again: new, changed, revived, gone, or with another error state. */
+  changed: string[];
+  /** DAGs that stay with the file that defined them first. */
+  conflicts: { dagId: string; owner: string }[];
+  /** DAGs this file defined before and no longer does. */
+  released: string[];
+}
+
+// Registrations wait for each other: two files that bring the same new dag_id must see which came first.
+const CATALOG_LOCK = 0x1e0f11;
+
+/** Registers one parsed file in one transaction. A DAG gets a new version only when its hash or its files changed. */
+export async function registerDagFile(db: Database, file: DagFileRegistration): Promise<DagFileOutcome> {
+  return inTransaction(db, async (trx) => {
+    await sql`select pg_advisory_xact_lock(${CATALOG_LOCK})`.execute(trx);
+    const known = await knownDags(trx, file);
+    const conflicts = [];
+    const accepted = [];
+    for (const dag of new Map(file.dags.map((dag) => [dag.dagId, dag])).values()) {
+      const row = known.get(dag.dagId);
+      if (row && !row.is_stale && row.relative_fileloc !== file.relPath && file.isPresent(row.relative_fileloc)) {
+        conflicts.push({ dagId: dag.dagId, owner: row.relative_fileloc, ownerFileloc: row.fileloc });
+      } else accepted.push(dag);
+    }
+    const importError = joinErrors(
+      file.importError,
+      conflicts.map(({ dagId, ownerFileloc }) => duplicateDagMessage(dagId, file.fileloc, ownerFileloc)),
+    );
+
+    const changed = new Set<string>();
+    if (accepted.length > 0) {
+      const versions = newVersions(file, accepted, known);
+      await upsertDags(trx, file, accepted, versions, known, importError !== null);
+      if (versions.size > 0) {
+        await trx
+          .insertInto("dag_version")
+          .values([...versions.values()])
+          .execute();
+      }
+      await replaceTags(trx, accepted);
+      await replaceWarnings(trx, accepted.map(poolsOf), file.warnings, file.parsedAt);
+      for (const { dagId } of accepted) {
+        const before = known.get(dagId);
+        if (versions.has(dagId) || before?.is_stale !== false || before.relative_fileloc !== file.relPath) {
+          changed.add(dagId);
+        }
+        if (before && before.has_import_errors !== (importError !== null)) changed.add(dagId);
+      }
+    }
+    const released = importError === null ? await dropMissing(trx, file, accepted) : [];
+    for (const dagId of released) changed.add(dagId);
+    for (const dagId of await recordImportError(trx, file, importError)) changed.add(dagId);
+    return { changed: [...changed], conflicts: conflicts.map(({ dagId, owner }) => ({ dagId, owner })), released };
+  });
+}
+
+/** Airflow's words (AirflowDagDuplicatedIdException). */
+function duplicateDagMessage(dagId: string, incoming: string, existing: string): string {
+  return `AirflowDagDuplicatedIdException: Ignoring DAG ${dagId} from ${incoming} - also found in ${existing}`;
+}
+
+function joinErrors(first: string | null, more: readonly string[]): string | null {
+  const all = first === null ? more : [first, ...more];
+  // PostgreSQL's text holds no NUL; tracebacks of broken source may.
+  return all.length === 0 ? null : all.join("\n\n").replaceAll("\0", "");
+}
+
+interface KnownDag {
+  relative_fileloc: string;
+  fileloc: string;
+  is_stale: boolean;
+  has_import_errors: boolean;
+  current_version_id: string | null;
+  dag_hash: string | null;
+  archive_digest: string | null;
+  environment: string | null;
+  newest: number;
+}
+
+async function knownDags(trx: Transaction<Schema>, file: DagFileRegistration): Promise<Map<string, KnownDag>> {
+  const { rows } = await sql<KnownDag & { dag_id: string }>`
+    select dag.dag_id, dag.relative_fileloc, dag.fileloc, dag.is_stale, dag.has_import_errors, dag.current_version_id,
+      current_version.dag_hash, current_version.archive_digest, current_version.environment,
+      coalesce((select max(version_number) from dag_version where dag_version.dag_id = dag.dag_id), 0) as newest
+    from dag
+    left join dag_version as current_version on current_version.id = dag.current_version_id
+    where dag.dag_id = any(${file.dags.map(({ dagId }) => dagId)}) or dag.relative_fileloc = ${file.relPath}
+    order by dag.dag_id
+    for no key update of dag`.execute(trx);
+  return new Map(rows.map((row) => [row.dag_id, row]));
+}
+
+type NewVersions = ReturnType<typeof newVersions>;
+
+function newVersions(file: DagFileRegistration, dags: readonly ParsedDag[], known: ReadonlyMap<string, KnownDag>) {
+  return new Map(
+    dags
+      .filter(({ dagId, dagHash }) => {
+        const current = known.get(dagId);
+        return (
+          current?.dag_hash !== dagHash ||
+          current.archive_digest !== file.archiveDigest ||
+          current.environment !== file.environment
+        );
+      })
+      .map((dag) => [
+        dag.dagId,
+        {
+          id: newId(),
+          dag_id: dag.dagId,
+          version_number: (known.get(dag.dagId)?.newest ?? 0) + 1,
+          dag_hash: dag.dagHash,
+          archive_digest: file.archiveDigest,
+          dag_rel_path: file.relPath,
+          environment: file.environment,
+          serialized: dag.serialized,
+          source_code: dag.sourceCode.replaceAll("\0", ""),
+          created_at: file.parsedAt,
+          last_updated: file.parsedAt,
+        },
+      ]),
+  );
+}
+
+/** What every parse sets anew; `is_paused` and the next-run columns are not the file's to change. */
+const PARSED_COLUMNS = [
+  "dag_display_name",
+  "is_stale",
+  "fileloc",
+  "relative_fileloc",
+  "owners",
+  "description",
+  "timetable_type",
+  "timetable_summary",
+  "timetable_description",
+  "timetable_partitioned",
+  "timetable_periodic",
+  "asset_expression",
+  "max_active_tasks",
+  "max_active_runs",
+  "max_consecutive_failed_dag_runs",
+  "has_task_concurrency_limits",
+  "has_import_errors",
+  "fail_fast",
+  "allowed_run_types",
+  "current_version_id",
+  "last_parsed_time",
+  "last_parse_duration",
+] as const satisfies readonly (keyof DagTable)[];
+
+async function upsertDags(
+  trx: Transaction<Schema>,
+  file: DagFileRegistration,
+  dags: readonly ParsedDag[],
+  versions: NewVersions,
+  known: ReadonlyMap<string, KnownDag>,
+  hasImportErrors: boolean,
+): Promise<void> {
+  await trx
+    .insertInto("dag")
+    .values(
+      dags.map((dag) => ({
+        dag_id: dag.dagId,
+        dag_display_name: dag.displayName,
+        // Only a new DAG takes it: see the conflict clause.
+        is_paused: dag.isPausedUponCreation ?? file.pausedAtCreation,
+        is_stale: false,
+        fileloc: dag.fileloc,
+        relative_fileloc: file.relPath,
+        owners: dag.owners,
+        description: dag.description,
+        timetable_type: dag.timetableType,
+        timetable_summary: dag.timetableSummary,
+        timetable_description: dag.timetableDescription,
+        timetable_partitioned: dag.timetablePartitioned,
+        timetable_periodic: dag.timetablePeriodic,
+        asset_expression: dag.assetExpression,
+        max_active_tasks: dag.maxActiveTasks,
+        max_active_runs: dag.maxActiveRuns,
+        max_consecutive_failed_dag_runs: dag.maxConsecutiveFailedDagRuns,
+        has_task_concurrency_limits: dag.hasTaskConcurrencyLimits,
+        has_import_errors: hasImportErrors,
+        fail_fast: dag.failFast,
+        allowed_run_types: dag.allowedRunTypes === null ? null : toJsonText([...dag.allowedRunTypes].sort()),
+        current_version_id: versions.get(dag.dagId)?.id ?? known.get(dag.dagId)?.current_version_id ?? null,
+        last_parsed_time: file.parsedAt,
+        last_parse_duration: file.durationSeconds,
+      })),
+    )
+    .onConflict((conflict) =>
+      conflict
+        .column("dag_id")
+        .doUpdateSet((set) =>
+          Object.fromEntries(PARSED_COLUMNS.map((column) => [column, set.ref(`excluded.${column}`)])),
+        ),
+    )
+    .execute();
+}
+
+/** DAGs the file defined before and no longer does. */
+async function dropMissing(
+  trx: Transaction<Schema>,
+  file: DagFileRegistration,
+  accepted: readonly ParsedDag[],
+): Promise<string[]> {
+  const { rows } = await sql<{ dag_id: string }>`
+    update dag set is_stale = true, has_import_errors = false
+    where relative_fileloc = ${file.relPath} and not is_stale and dag_id <> all(${accepted.map(({ dagId }) => dagId)})
+    returning dag_id`.execute(trx);
+  return rows.map((row) => row.dag_id);
+}
+
+/** Writes or clears the file's error and the mark on its DAGs; returns the DAGs whose mark changed. */
+async function recordImportError(
+  trx: Transaction<Schema>,
+  file: DagFileRegistration,
+  importError: string | null,
+): Promise<string[]> {
+  if (importError === null) {
+    await sql`delete from import_error where filename = ${file.relPath}`.execute(trx);
+    return [];
+  }
+  await sql`
+    insert into import_error (timestamp, filename, stacktrace) values (${file.parsedAt}, ${file.relPath}, ${importError})
+    on conflict (bundle_name, filename)
+    do update set timestamp = excluded.timestamp, stacktrace = excluded.stacktrace`.execute(trx);
+  const { rows } = await sql<{ dag_id: string }>`
+    update dag set has_import_errors = true
+    where relative_fileloc = ${file.relPath} and not is_stale and not has_import_errors
+    returning dag_id`.execute(trx);
+  return rows.map((row) => row.dag_id);
+}
