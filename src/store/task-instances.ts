@@ -1,6 +1,5 @@
 import { sql, type SqlBool } from "kysely";
 import type { Instant } from "../kit/instant.ts";
-import type { JsonText } from "../kit/json-text.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
 import {

@@ -68,9 +68,9 @@ export async function runBulk<T extends TSchema>(
   for (const action of actions) {
     const outcome = (answer[action.action] ??= { success: [], errors: [] });
     try {
-      if (action.action === "create") await handlers.create(action as CreateAction<T>, outcome);
-      else if (action.action === "update") await handlers.update(action as UpdateAction<T>, outcome);
-      else await handlers.delete(action as DeleteAction<T>, outcome);
+      if (action.action === "create") await handlers.create(action, outcome);
+      else if (action.action === "update") await handlers.update(action, outcome);
+      else await handlers.delete(action, outcome);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const detail = typeof error.detail === "string" ? error.detail : JSON.stringify(error.detail);

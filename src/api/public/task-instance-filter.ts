@@ -38,8 +38,7 @@ export const filterQuery = {
   ...patternQuery("rendered_map_index"),
 };
 
-type FilterQuery = Type.Static<ReturnType<typeof asObject>>;
-const asObject = () => Type.Object(filterQuery);
+type FilterQuery = Type.Static<Type.TObject<typeof filterQuery>>;
 
 export function filterOf(query: FilterQuery): TaskInstanceFilter {
   return {
