@@ -59,7 +59,9 @@ export function createExecutionContext(
   return { kit, deps, config: { ...DEFAULT_EXECUTION_CONFIG, ...config } };
 }
 
-/** Answers one message; an empty `id` means that no task instance stands behind it. Never throws. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** Answers one message; an `id` that is no UUID means that no task instance stands behind it. Never throws. */
 export async function handleMessage(x: ExecutionContext, id: string, message: ToSupervisor): Promise<Reply> {
   const handler = Object.hasOwn(MESSAGES, message.type) ? MESSAGES[message.type] : undefined;
   if (!handler) {
@@ -67,7 +69,7 @@ export async function handleMessage(x: ExecutionContext, id: string, message: To
     return { error: errorResponse("API_SERVER_ERROR", { status_code: 400, message: "Unhandled request" }) };
   }
   try {
-    return await withDatabase(x, async () => handler(x, id === "" ? null : id, new MessageFields(message)));
+    return await withDatabase(x, async () => handler(x, UUID.test(id) ? id : null, new MessageFields(message)));
   } catch (error) {
     if (error instanceof MessageFieldError) return refusalReply(refuse(422, "invalid_message", error.message));
     x.kit.logger.error({ err: error, taskInstance: id, message: message.type }, "a task's request failed");
