@@ -1,5 +1,6 @@
 import { formatInstant, instantMicros, type Instant } from "../kit/instant.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
+import { RawText } from "./raw-json.ts";
 import type { DagRunState, DagRunType } from "../domain/states.ts";
 
 /** Rows into the shapes of Airflow's REST API that more than one group of routes answers with. */
@@ -99,6 +100,7 @@ export interface DagRunRow {
   dag_versions: DagVersionRow[];
 }
 
+/** Airflow's DAGRunResponse; to be sent with `sendRaw`. */
 export function toDagRunResponse(row: DagRunRow) {
   return {
     dag_run_id: row.run_id,
@@ -116,7 +118,7 @@ export function toDagRunResponse(row: DagRunRow) {
     state: row.state,
     triggered_by: row.triggered_by,
     triggering_user_name: row.triggering_user_name,
-    conf: jsonOrNull(row.conf),
+    conf: row.conf === null ? null : new RawText(row.conf),
     note: row.note,
     dag_versions: row.dag_versions.map(toDagVersionResponse),
     bundle_version: row.bundle_version,

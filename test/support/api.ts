@@ -1,12 +1,19 @@
-import Fastify, { type FastifyInstance, type InjectOptions, type LightMyRequestResponse } from "fastify";
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type InjectOptions,
+  type LightMyRequestResponse,
+} from "fastify";
 import { pino } from "pino";
 import { fernet, newFernetKey } from "../../src/kit/fernet.ts";
 import { systemClock } from "../../src/kit/clock.ts";
-import type { DagGraph } from "../../src/domain/dag-graph.ts";
 import { EventBus, type LeoflowEvent } from "../../src/domain/events.ts";
 import { typed, type ApiContext, type Role, type TypedApp, type User } from "../../src/api/context.ts";
-import { ApiError, sendError, unprocessable } from "../../src/api/errors.ts";
+import { registerBodyParsers } from "../../src/api/body.ts";
+import { answerError } from "../../src/api/error-answers.ts";
+import { ApiError, unprocessable } from "../../src/api/errors.ts";
 import { check, checkQuery, type RouteSchema } from "../../src/api/validation.ts";
+import { VersionCache } from "../../src/store/dag-versions.ts";
 import type { Database } from "../../src/store/database.ts";
 
 export interface TestApi {
@@ -41,6 +48,7 @@ export async function createTestApi(
 ): Promise<TestApi> {
   const { prefix = "/api/v2", ...parts } = over;
   const bus = new EventBus();
+  const versions = new VersionCache(db);
   const api: TestApi = {
     app: Fastify({ routerOptions: { ignoreTrailingSlash: true } }),
     events: [],
@@ -51,7 +59,7 @@ export async function createTestApi(
       db,
       bus,
       secrets: fernet(newFernetKey()),
-      graph: (): Promise<DagGraph> => Promise.reject(new Error("this test gives no graph")),
+      graph: async (id) => (await versions.get(id)).graph,
       logsDir: "/nonexistent",
       workspace: "/nonexistent",
       airflowPackageDir: "/nonexistent",
@@ -81,10 +89,8 @@ export async function createTestApi(
         : check(rules, data ?? undefined, [httpPart === "params" ? "path" : "body"]);
     return checked.ok ? { value: checked.value } : { error: unprocessable(checked.issues) };
   });
-  app.setErrorHandler((error, _request, reply) => {
-    if (error instanceof ApiError) return sendError(reply, error);
-    throw error;
-  });
+  app.setErrorHandler((error: FastifyError, request, reply) => answerError(error, request, reply));
+  registerBodyParsers(app);
   app.addHook("onRequest", async (request) => {
     const needed = request.routeOptions.config.role ?? "VIEWER";
     if (needed === "public") return;
