@@ -18,17 +18,21 @@ export interface CommandOptions {
   cwd?: string;
   /** Called with each line of stderr, for progress. */
   onLine?: (line: string) => void;
+  /** Ends the program and throws the signal's reason. */
+  signal?: AbortSignal | undefined;
 }
 
-/** Runs a program to its end. Never throws for what the program does; a missing program is code null. */
-export function runCommand(command: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+/** Runs a program to its end. Apart from being called off, never throws for what the program does; a missing program is code null. */
+export async function runCommand(command: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   const [program, ...args] = command;
   if (program === undefined) throw new Error("empty command");
-  return new Promise((done) => {
+  options.signal?.throwIfAborted();
+  return new Promise((done, fail) => {
     const child = spawn(program, args, {
       stdio: ["ignore", "pipe", "pipe"],
       env: childEnvironment(options.env),
       cwd: options.cwd,
+      signal: options.signal,
     });
     let stdout = "";
     let output = "";
@@ -46,8 +50,15 @@ export function runCommand(command: readonly string[], options: CommandOptions =
       unfinished = lines.pop() ?? "";
       for (const line of lines) if (line.trim()) options.onLine?.(line.trim());
     });
-    child.once("error", (error) => done({ code: null, stdout, output: output + error.message }));
-    child.once("close", (code) => done({ code, stdout, output }));
+    const finish = (result: CommandResult) => {
+      if (options.signal?.aborted) fail(options.signal.reason as Error);
+      else done(result);
+    };
+    child.once("error", (error) => {
+      // Called off: the end itself is what is waited for.
+      if (!options.signal?.aborted) finish({ code: null, stdout, output: output + error.message });
+    });
+    child.once("close", (code) => finish({ code, stdout, output }));
   });
 }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { Document, isMap, isScalar, LineCounter, parseDocument } from "yaml";
+import { Document, isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
 import { expandHome, type Environment } from "../kit/config.ts";
 import { newFernetKey } from "../kit/fernet.ts";
 import { generatePassword, hashPassword } from "../kit/password.ts";
@@ -24,8 +24,10 @@ export interface LoadedConfig {
   config: LeoflowConfig;
   /** The file did not exist before. */
   created: boolean;
-  /** Present when it was made now: the only moment it can be shown. */
+  /** Present when it was made now. Its hash is in `config`, but not in the file before `keepPassword`. */
   newPassword: string | undefined;
+  /** Writes the new password's hash; to be called when the user is shown it, so that a start cut short loses none. */
+  keepPassword(): void;
 }
 
 const SHORTEST_PASSWORD = 8;
@@ -74,19 +76,9 @@ export async function loadOrCreateConfig(
         `${newFernetKey()}\``,
     });
   }
-  let newPassword: string | undefined;
   const missing: Partial<Record<Key, () => unknown>> = {
     workspace: () => join(environment.userHome, "leoflow"),
     admin_email: () => "admin@leoflow.local",
-    admin_password_hash: () => {
-      newPassword = environment.adminPassword ?? generatePassword();
-      if (newPassword.length < SHORTEST_PASSWORD) {
-        throw new UserError("LEOFLOW_ADMIN_PASSWORD is too short", {
-          fix: `use ${SHORTEST_PASSWORD} characters or more, or unset it to get one made`,
-        });
-      }
-      return hashPassword(newPassword);
-    },
     jwt_secret: () => randomBytes(32).toString("base64url"),
     fernet_key: newFernetKey,
     lite_port: () => 8088,
@@ -98,16 +90,45 @@ export async function loadOrCreateConfig(
     changed = true;
   }
   if (changed) writePrivately(paths.config, document.toString());
-  const config = { ...(document.toJS() as Record<Key, unknown>) } as unknown as LeoflowConfig;
+  const config = document.toJS() as LeoflowConfig;
   config.workspace = resolve(dirname(paths.config), expandHome(config.workspace, environment.userHome));
-  return { config, created, newPassword };
+  let newPassword: string | undefined;
+  if (!document.has("admin_password_hash")) {
+    newPassword = passwordForFirstStart(environment.adminPassword);
+    config.admin_password_hash = await hashPassword(newPassword);
+  }
+  const keepPassword = () => {
+    if (newPassword !== undefined) updateConfigFile(paths, { admin_password_hash: config.admin_password_hash });
+  };
+  return { config, created, newPassword, keepPassword };
+}
+
+function passwordForFirstStart(given: string | undefined): string {
+  if (given !== undefined && given.length < SHORTEST_PASSWORD) {
+    throw new UserError("LEOFLOW_ADMIN_PASSWORD is too short", {
+      fix: `use ${SHORTEST_PASSWORD} characters or more, or unset it to get one made`,
+    });
+  }
+  return given ?? generatePassword();
 }
 
 /** Changes keys of config.yaml and keeps everything else in it, comments too. */
 export function updateConfigFile(paths: LeoflowPaths, changes: Partial<LeoflowConfig>): void {
   const document = parseConfig(paths.config, readText(paths.config));
-  for (const [key, value] of Object.entries(changes)) document.set(key, value);
+  for (const [key, value] of Object.entries(changes)) {
+    if (document.has(key)) document.set(key, value);
+    else insertInOrder(document, key as Key, value);
+  }
   writePrivately(paths.config, document.toString());
+}
+
+/** A new key goes where a file made by us has it. */
+function insertInOrder(document: Document, key: Key, value: unknown): void {
+  const items = (document.contents as YAMLMap).items as { key: unknown }[];
+  const order = Object.keys(KEYS);
+  const before = order.slice(0, order.indexOf(key));
+  const last = items.findLastIndex((item) => isScalar(item.key) && before.includes(String(item.key.value)));
+  items.splice(last + 1, 0, document.createPair(key, value));
 }
 
 function newDocument(): Document {
@@ -138,9 +159,9 @@ function parseConfig(file: string, text: string): Document {
   };
   const [error] = document.errors;
   if (error) fail(error.pos[0], error.message.split("\n")[0] ?? "not YAML");
-  if (document.contents === null) document.contents = document.createNode({}) as typeof document.contents;
   const { contents } = document;
-  if (!isMap(contents)) return fail(contents?.range?.[0] ?? 0, "must be a list of `key: value`");
+  if (contents === null) return Object.assign(newDocument(), { comment: document.comment });
+  if (!isMap(contents)) return fail(contents.range[0], "must be a list of `key: value`");
   for (const pair of contents.items) {
     if (!isScalar(pair.key)) continue;
     const rule = KEYS[pair.key.value as Key] as (typeof KEYS)[Key] | undefined;
@@ -149,14 +170,16 @@ function parseConfig(file: string, text: string): Document {
     const range = isScalar(pair.value) || isMap(pair.value) ? pair.value.range : undefined;
     fail(range?.[0] ?? pair.key.range?.[0] ?? 0, `${String(pair.key.value)} must be ${rule.is}`);
   }
-  return document as unknown as Document;
+  return document;
 }
 
 /** Whole or not at all, and never readable for others. */
 function writePrivately(file: string, text: string): void {
-  const fresh = `${file}.${process.pid}.new`;
+  // A link stays a link.
+  const target = existsSync(file) ? realpathSync(file) : file;
+  const fresh = `${target}.${process.pid}.new`;
   writeFileSync(fresh, text, { mode: 0o600, flush: true });
-  renameSync(fresh, file);
+  renameSync(fresh, target);
 }
 
 function makeHome(home: string): void {

@@ -44,6 +44,8 @@ export interface ManagedPostgresOptions {
   /** Over leoflow.conf; tests switch fsync off. */
   settings?: Record<string, string>;
   identity?: Identity;
+  /** Calls a start off. */
+  signal?: AbortSignal;
   /** It fell down and could not be put up again. */
   onFailure?: (error: UserError) => void;
 }
@@ -141,7 +143,7 @@ export class ManagedPostgres {
         // The builtin provider sorts the same on every machine and after every update of the C library.
         ...["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"],
       ]),
-      { env: POSTGRES_ENVIRONMENT, cwd: this.#options.folder },
+      { env: POSTGRES_ENVIRONMENT, cwd: this.#options.folder, signal: this.#options.signal },
     );
     rmSync(passwordCopy, { force: true });
     if (result.code !== 0) {
@@ -196,6 +198,10 @@ export class ManagedPostgres {
         const reason = end.text ?? "it does not become ready";
         await this.stop();
         throw this.#failure("PostgreSQL did not start", reason, logStart);
+      }
+      if (this.#options.signal?.aborted) {
+        await this.stop();
+        throw this.#options.signal.reason;
       }
       await Promise.race([exited, pause(10)]);
     }

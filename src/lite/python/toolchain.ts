@@ -20,18 +20,20 @@ export interface Interpreter {
 export class Toolchain {
   readonly paths: LeoflowPaths;
   readonly #progress: Progress;
+  readonly #signal: AbortSignal | undefined;
   #uv: Promise<string> | undefined;
   #interpreter: Promise<Interpreter> | undefined;
 
-  constructor(paths: LeoflowPaths, progress: Progress) {
+  constructor(paths: LeoflowPaths, progress: Progress, signal?: AbortSignal) {
     this.paths = paths;
     this.#progress = progress;
+    this.#signal = signal;
   }
 
   /** Path of a uv that fits. */
   uv(): Promise<string> {
     mkdirSync(this.paths.python, { recursive: true, mode: 0o700 });
-    return (this.#uv ??= ensureUv(this.paths, this.#progress));
+    return (this.#uv ??= ensureUv(this.paths, this.#progress, this.#signal));
   }
 
   interpreter(): Promise<Interpreter> {
@@ -42,6 +44,7 @@ export class Toolchain {
   async run(args: readonly string[], onLine?: (line: string) => void, env: Record<string, string> = {}) {
     const uv = await this.uv();
     return runCommand([uv, ...args], {
+      signal: this.#signal,
       env: { ...uvEnvironment, UV_PYTHON_INSTALL_DIR: this.paths.python, UV_NO_PROGRESS: "1", ...env },
       // uv's own headlines ("Resolved 130 packages"), not its lists.
       onLine: (line) => /^(Resolved|Prepared|Installed|Downloading|Bytecode|Installing)/.test(line) && onLine?.(line),

@@ -17,7 +17,7 @@ export function pinnedUvVersion(paths: LeoflowPaths): string {
  * The uv to use: the one a release bundle carries, the one installed here earlier, a fitting one on PATH, its wheel
  * through the pip of any Python, its official installer; in this order.
  */
-export async function ensureUv(paths: LeoflowPaths, progress: Progress): Promise<string> {
+export async function ensureUv(paths: LeoflowPaths, progress: Progress, signal?: AbortSignal): Promise<string> {
   const pinned = pinnedUvVersion(paths);
   const own = join(paths.python, "uv/bin/uv");
   for (const candidate of [join(paths.program, "vendor/uv"), own, "uv"]) {
@@ -31,7 +31,7 @@ export async function ensureUv(paths: LeoflowPaths, progress: Progress): Promise
     mkdirSync(fresh, { recursive: true });
     const failures: string[] = [];
     for (const install of [fromWheel, fromInstaller]) {
-      const failure = await install(paths, fresh, pinned, detail);
+      const failure = await install({ paths, folder: fresh, version: pinned, detail, signal });
       if (failure === undefined && (await uvVersion(join(fresh, "bin/uv"))) !== undefined) {
         rmSync(folder, { recursive: true, force: true });
         renameSync(fresh, folder);
@@ -53,12 +53,15 @@ async function uvVersion(program: string): Promise<string | undefined> {
   return result.code === 0 ? /^uv (\d+\.\d+\.\d+)/.exec(result.stdout)?.[1] : undefined;
 }
 
-async function fromWheel(
-  paths: LeoflowPaths,
-  folder: string,
-  _version: string,
-  detail: (text: string) => void,
-): Promise<string | undefined> {
+interface UvInstall {
+  paths: LeoflowPaths;
+  folder: string;
+  version: string;
+  detail: (text: string) => void;
+  signal: AbortSignal | undefined;
+}
+
+async function fromWheel({ paths, folder, detail, signal }: UvInstall): Promise<string | undefined> {
   const failures: string[] = [];
   for (const python of pythonsOnPath()) {
     detail(`wheel through ${python}`);
@@ -67,7 +70,7 @@ async function fromWheel(
         ...[python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"],
         ...["--only-binary", ":all:", "--target", folder, "-r", join(paths.program, "python/uv.lock")],
       ],
-      { env: { PIP_USER: undefined, PIP_REQUIRE_VIRTUALENV: undefined } },
+      { env: { PIP_USER: undefined, PIP_REQUIRE_VIRTUALENV: undefined }, signal },
     );
     if (result.code === 0) return undefined;
     // A Python without pip is common; the next one may have it.
@@ -81,12 +84,7 @@ function pythonsOnPath(): string[] {
   return folders.length === 0 ? [] : ["python3", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
 }
 
-async function fromInstaller(
-  _paths: LeoflowPaths,
-  folder: string,
-  version: string,
-  detail: (text: string) => void,
-): Promise<string | undefined> {
+async function fromInstaller({ folder, version, detail, signal }: UvInstall): Promise<string | undefined> {
   detail("official installer");
   const url = `https://astral.sh/uv/${version}/install.sh`;
   let script: string;
@@ -101,6 +99,7 @@ async function fromInstaller(
   const file = join(folder, "install.sh");
   writeFileSync(file, script);
   const result = await runCommand(["sh", file, "--quiet"], {
+    signal,
     env: { UV_INSTALL_DIR: join(folder, "bin"), UV_UNMANAGED_INSTALL: join(folder, "bin"), UV_NO_MODIFY_PATH: "1" },
   });
   return result.code === 0 ? undefined : result.output;

@@ -1,0 +1,185 @@
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Environment } from "../kit/config.ts";
+import { systemClock } from "../kit/clock.ts";
+import { createLogger } from "../kit/logger.ts";
+import type { Kit } from "../kit/service.ts";
+import { UserError } from "../kit/user-error.ts";
+import { openDatabase, type DatabaseConfig } from "../store/database.ts";
+import { migrate } from "../store/migrate.ts";
+import { loadOrCreateConfig, type LeoflowConfig } from "./config-file.ts";
+import { acquireHomeLock } from "./home-lock.ts";
+import { rotateLog } from "./log-file.ts";
+import { resolvePaths, type LeoflowPaths } from "./paths.ts";
+import { ensurePostgres } from "./postgres/install.ts";
+import { ManagedPostgres } from "./postgres/managed-postgres.ts";
+import { pause } from "./postgres/stale-server.ts";
+import { checkDiskSpace, checkPort, checkWorkspace, portError } from "./preconditions.ts";
+import type { Progress } from "./progress.ts";
+import { ensurePython, type BasePython } from "./python/base-python.ts";
+import { Toolchain } from "./python/toolchain.ts";
+import { copyStarterInto } from "./starter.ts";
+
+/** Everything above the database and Python: scheduler, agent, API, workspace watcher. */
+export interface ControlPlane {
+  url: string;
+  stop(): Promise<void>;
+}
+
+export interface ControlPlaneOptions {
+  kit: Kit;
+  config: LeoflowConfig;
+  paths: LeoflowPaths;
+  database: DatabaseConfig;
+  python: BasePython;
+  port: number;
+  host: string;
+}
+
+export type StartControlPlane = (options: ControlPlaneOptions) => Promise<ControlPlane>;
+
+export interface LiteOptions {
+  environment: Environment;
+  /** What the command line says; each goes before environment and config.yaml. */
+  port?: number | undefined;
+  host?: string | undefined;
+  workspace?: string | undefined;
+  startControlPlane: StartControlPlane;
+  progress: Progress;
+  onWarning: (line: string) => void;
+  /** Something below the control plane broke for good while running. */
+  onFailure: (error: UserError) => void;
+  signal: AbortSignal;
+}
+
+export interface RunningLite {
+  url: string;
+  config: LeoflowConfig;
+  /** Only on the start that made it. */
+  newPassword: string | undefined;
+  /** Stops all in order: control plane and tasks, then PostgreSQL, then the lock. */
+  stop(): Promise<void>;
+}
+
+/** All of it stops within five seconds; what the control plane does not manage in its part is ended. */
+const CONTROL_PLANE_STOP_MS = 3_500;
+
+/** The whole start of Leoflow Lite. Whatever fails, what was started before it is stopped again. */
+export async function startLite(options: LiteOptions): Promise<RunningLite> {
+  const undo: (() => Promise<void> | void)[] = [];
+  const stop = async () => {
+    for (let step = undo.pop(); step; step = undo.pop()) await step();
+  };
+  try {
+    const started = await start(options, undo);
+    return { ...started, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function start(options: LiteOptions, undo: (() => Promise<void> | void)[]): Promise<Omit<RunningLite, "stop">> {
+  const { environment, progress, signal } = options;
+  const paths = resolvePaths(environment.home);
+  const held = await acquireHomeLock(paths.lock);
+  if ("heldBy" in held) {
+    const { pid, url } = held.heldBy;
+    throw new UserError(`Leoflow Lite already runs on ${paths.home} (process ${pid}${url ? `, ${url}` : ""})`, {
+      fix: url ? `open ${url}, or stop it with \`kill ${pid}\`` : `it is starting; stop it with \`kill ${pid}\``,
+    });
+  }
+  undo.push(() => held.lock.release());
+
+  const { config, newPassword, keepPassword } = await loadOrCreateConfig(paths, environment);
+  const port = options.port ?? environment.port ?? config.lite_port;
+  const host = options.host ?? environment.host ?? "127.0.0.1";
+  config.workspace = options.workspace ?? environment.workspace ?? config.workspace;
+  await checkPort(port, host);
+  checkWorkspace(config.workspace);
+  checkDiskSpace(paths.home, !existsSync(join(paths.managedPostgres, "data")));
+  mkdirSync(paths.logs, { recursive: true, mode: 0o700 });
+  const logFile = join(paths.logs, "leoflow.log");
+  rotateLog(logFile);
+  const rotation = setInterval(() => rotateLog(logFile), 60_000);
+  rotation.unref();
+  undo.push(() => clearInterval(rotation));
+  const kit: Kit = {
+    logger: createLogger({ level: environment.logLevel, file: logFile, onWarning: options.onWarning }),
+    clock: systemClock,
+  };
+
+  const [database, python] = await sideBySide(signal, (either) => {
+    const toolchain = new Toolchain(paths, progress, either);
+    return [
+      startPostgres({ ...options, signal: either }, paths, kit, toolchain, undo),
+      ensurePython(paths, progress, toolchain),
+    ];
+  });
+  signal.throwIfAborted();
+  copyStarterInto(config.workspace, paths);
+  const controlPlane = await progress.step("Start Leoflow", () =>
+    options
+      .startControlPlane({ kit, config, paths, database, python, port, host })
+      .catch((error: NodeJS.ErrnoException) => {
+        throw error.syscall === "listen" ? portError(port, host, error) : error;
+      }),
+  );
+  undo.push(() => Promise.race([controlPlane.stop(), pause(CONTROL_PLANE_STOP_MS)]));
+  signal.throwIfAborted();
+  const url = `http://${["127.0.0.1", "::1", "0.0.0.0", "::"].includes(host) ? "localhost" : host}:${port}`;
+  held.lock.announce(url);
+  keepPassword();
+  return { url, config, newPassword };
+}
+
+async function startPostgres(
+  options: LiteOptions,
+  paths: LeoflowPaths,
+  kit: Kit,
+  toolchain: Toolchain,
+  undo: (() => Promise<void> | void)[],
+): Promise<DatabaseConfig> {
+  const { environment, progress, signal } = options;
+  const bin = await ensurePostgres(paths, progress, toolchain);
+  signal.throwIfAborted();
+  const postgres = new ManagedPostgres({
+    logger: kit.logger,
+    bin,
+    folder: paths.managedPostgres,
+    runtimeDir: environment.runtimeDir,
+    signal,
+    onFailure: options.onFailure,
+  });
+  undo.push(() => postgres.stop());
+  const database = await progress.step("Start PostgreSQL", () => postgres.start());
+  const connection = openDatabase({ ...database, maxConnections: 1 });
+  try {
+    await migrate(connection.pool, {
+      onApply: ({ version, name }) => kit.logger.info(`applying migration ${version} (${name})`),
+    });
+  } finally {
+    await connection.close();
+  }
+  return database;
+}
+
+/** Where one fails the other is called off, and has ended before the error goes on. */
+async function sideBySide<A, B>(
+  signal: AbortSignal,
+  begin: (either: AbortSignal) => [Promise<A>, Promise<B>],
+): Promise<[A, B]> {
+  const failed = new AbortController();
+  const both = begin(AbortSignal.any([signal, failed.signal]));
+  let first: { error: unknown } | undefined;
+  await Promise.all(
+    both.map((one: Promise<unknown>) =>
+      one.catch((error: unknown) => {
+        first ??= { error };
+        failed.abort(error);
+      }),
+    ),
+  );
+  if (first) throw first.error;
+  return Promise.all(both);
+}
