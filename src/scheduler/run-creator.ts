@@ -1,10 +1,9 @@
 import { Alarm } from "../kit/alarm.ts";
 import type { Instant } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
-import type { DagGraph } from "../domain/dag-graph.ts";
 import type { EventBus } from "../domain/events.ts";
-import { scheduledRunId } from "../domain/timetable/run-id.ts";
-import { timetableFor, type RunInfo, type TimeRestriction } from "../domain/timetable/timetable.ts";
+import { timetableFor } from "../domain/timetable/timetable-for.ts";
+import { randomSuffix, timeRestriction, type BuiltinTimetable, type NextRun } from "../domain/timetable/timetable.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
 import { dagSchedules, setNextRun, type DagScheduleRow } from "../store/dag-schedule.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
@@ -78,7 +77,14 @@ export class RunCreator implements Service {
         return;
       }
       const { graph } = await versions.get(row.current_version_id);
-      const next = this.#nextRun(graph, row);
+      const timetable = timetableFor(graph.timetable);
+      if (timetable.kind === "custom") {
+        this.#kit.logger.warn({ dagId, timetable: timetable.typeName }, "custom timetables are not scheduled yet");
+        return;
+      }
+      const next = timetable.canBeScheduled
+        ? timetable.nextRun({ last: lastRun(row), restriction: timeRestriction(graph), now: this.#kit.clock.now() })
+        : null;
       const exceeds = graph.maxActiveRuns !== null && row.active_runs >= graph.maxActiveRuns;
       const blocked =
         row.is_paused || exceeds || (row.allowed_run_types !== null && !row.allowed_run_types.includes("scheduled"));
@@ -94,32 +100,15 @@ export class RunCreator implements Service {
         this.#alarm.set(dagId, blocked ? null : (next?.runAfter ?? null));
         return;
       }
-      if (!(await this.#create(dagId, next))) return;
+      if (!(await this.#create(dagId, timetable, next))) return;
     }
   }
 
-  #nextRun(graph: DagGraph, row: DagScheduleRow): RunInfo | null {
-    const timetable = timetableFor(graph.timetable);
-    if (!timetable.canBeScheduled) return null;
-    const lastRun: RunInfo | null =
-      row.last_run_after === null
-        ? null
-        : {
-            logicalDate: row.last_logical_date,
-            dataInterval:
-              row.last_interval_start && row.last_interval_end
-                ? { start: row.last_interval_start, end: row.last_interval_end }
-                : null,
-            runAfter: row.last_run_after,
-          };
-    return timetable.nextRun({ lastRun, restriction: timeRestriction(graph), now: this.#kit.clock.now() });
-  }
-
   /** False when nothing was made, so that the loop does not spin. */
-  async #create(dagId: string, next: RunInfo): Promise<boolean> {
+  async #create(dagId: string, timetable: BuiltinTimetable, next: NextRun): Promise<boolean> {
     const made = await createDagRun(this.#deps.db, {
       dagId,
-      runId: scheduledRunId(next),
+      runId: timetable.runId("scheduled", next, randomSuffix),
       runType: "scheduled",
       logicalDate: next.logicalDate,
       dataIntervalStart: next.dataInterval?.start ?? null,
@@ -128,6 +117,7 @@ export class RunCreator implements Service {
       conf: null,
       triggeredBy: "timetable",
       triggeringUserName: null,
+      partitionKey: next.partitionKey,
     });
     switch (made.kind) {
       case "created":
@@ -142,19 +132,10 @@ export class RunCreator implements Service {
   }
 }
 
-/** Airflow's SerializedDAG._time_restriction. */
-export function timeRestriction(graph: DagGraph): TimeRestriction {
-  const tasks = [...graph.tasks.values()];
-  const starts = [graph.startDate, ...tasks.map((task) => task.startDate)].filter((at): at is Instant => at !== null);
-  const ends = tasks.map((task) => task.endDate).filter((at): at is Instant => at !== null);
-  let latest = graph.endDate;
-  if (ends.length === tasks.length) {
-    const all = graph.endDate === null ? ends : [...ends, graph.endDate];
-    latest = all.reduce<Instant | null>((max, at) => (max === null || at > max ? at : max), null);
-  }
-  return {
-    earliest: starts.reduce<Instant | null>((min, at) => (min === null || at < min ? at : min), null),
-    latest,
-    catchup: graph.catchup,
-  };
+function lastRun(
+  row: DagScheduleRow,
+): { dataInterval: { start: Instant; end: Instant } | null; runAfter: Instant } | null {
+  if (row.last_run_after === null) return null;
+  const { last_interval_start: start, last_interval_end: end } = row;
+  return { dataInterval: start !== null && end !== null ? { start, end } : null, runAfter: row.last_run_after };
 }

@@ -44,9 +44,13 @@ export class VersionCache {
     return loading;
   }
 
-  /** A version that no run used yet may be overwritten in place; forget what was read of it. */
-  forget(id: string): void {
-    this.#entries.delete(id);
+  /** A version that no run used yet may be overwritten in place: forget what was read of this DAG. */
+  forgetDag(dagId: string): void {
+    for (const [id, loading] of this.#entries) {
+      void loading.then((version) => {
+        if (version.dagId === dagId && this.#entries.get(id) === loading) this.#entries.delete(id);
+      });
+    }
   }
 
   async #load(id: string): Promise<LoadedVersion> {

@@ -1,0 +1,197 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync } from "node:fs";
+import { hostname, userInfo } from "node:os";
+import { join } from "node:path";
+import { PythonRuntime } from "../agent/python-runtime.ts";
+import { createApp } from "../api/app.ts";
+import { EventBus } from "../domain/events.ts";
+import { timetableFor } from "../domain/timetable/timetable-for.ts";
+import { createTaskExecution } from "../execution/task-execution.ts";
+import { LocalExecutor } from "../executors/local/local-executor.ts";
+import { childEnvironment } from "../kit/config.ts";
+import { fernet } from "../kit/fernet.ts";
+import { Reaper } from "../scheduler/reaper.ts";
+import { RunCreator } from "../scheduler/run-creator.ts";
+import { Scheduler } from "../scheduler/scheduler.ts";
+import { SlowTick } from "../scheduler/slow-tick.ts";
+import { createDagRun } from "../store/dag-run-creation.ts";
+import { VersionCache } from "../store/dag-versions.ts";
+import { openDatabase } from "../store/database.ts";
+import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
+import { MetricsServer } from "./metrics.ts";
+import { silentProgress } from "./progress.ts";
+import { Toolchain } from "./python/toolchain.ts";
+import { uvEnvironment } from "./python/uv.ts";
+import type { ControlPlane, ControlPlaneOptions } from "./start.ts";
+import { ProjectEnvironments } from "./workspace/project-environments.ts";
+import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
+
+/** Airflow's [core] parallelism. */
+const PARALLELISM = 32;
+const METRICS_PORT = 9098;
+const TASK_GRACE_MS = 2_000;
+const TICK_MS = 5_000;
+
+/**
+ * Puts the parts together and starts them: the database must be migrated, Python installed. Everything long-lived that Lite
+ * has is made here and nowhere else.
+ */
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { kit, config, paths, python } = options;
+  const database = openDatabase(options.database);
+  const { db } = database;
+  const bus = new EventBus();
+  const versions = new VersionCache(db);
+  const graph = async (id: string) => (await versions.get(id)).graph;
+  const secrets = fernet(config.fernet_key);
+  bus.on("dag", ({ dagId }) => versions.forgetDag(dagId));
+
+  const execution = createTaskExecution(kit, {
+    database,
+    bus,
+    secrets,
+    graph,
+    createDagRun,
+    manualDataInterval: async (dag, runAfter) => {
+      const timetable = timetableFor(dag.timetable);
+      return timetable.kind === "custom" ? null : timetable.inferManualDataInterval(runAfter);
+    },
+  });
+  const airflowHome = join(paths.home, "airflow");
+  mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
+  const runtime = new PythonRuntime(
+    kit,
+    { execution, parseHandler: (message) => execution.handle("", message) },
+    {
+      runtimeDir: paths.runtime,
+      socketDir: null,
+      logsDir: paths.logs,
+      workspace: config.workspace,
+      environments: (name) => (name === "default" ? python.executable : join(paths.projectVenvs, name, "bin/python")),
+      versionDir: (digest) => join(paths.home, "versions", digest),
+      env: pythonEnvironment(airflowHome),
+      idleSeconds: 60,
+      graceMs: TASK_GRACE_MS,
+      heartbeatMs: 5_000,
+    },
+  );
+  const executor = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
+  bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
+
+  const runCreator = new RunCreator(kit, { db, bus, versions });
+  const scheduler = new Scheduler(
+    kit,
+    { db, bus, versions, executor, runFinished: (dagId) => runCreator.refresh(dagId) },
+    { parallelism: PARALLELISM, retryMs: 250 },
+  );
+  const reaper = new Reaper(
+    kit,
+    {
+      db,
+      held: () => executor.held(),
+      settle: (id, exit) => execution.exited(id, exit),
+      requeue: (id, dagRunId) => scheduler.requeue(id, dagRunId),
+    },
+    { heartbeatTimeoutMs: 30_000, queuedTimeoutMs: 10_000 },
+  );
+  const toolchain = new Toolchain(paths, silentProgress);
+  const lockFile = join(paths.program, "python/requirements.lock");
+  const workspace = new WorkspaceProcessor(
+    kit,
+    {
+      db,
+      events: bus,
+      parse: (request) => runtime.parseFile(request),
+      environments: new ProjectEnvironments(kit, () => toolchain.uv(), {
+        folder: paths.projectVenvs,
+        basePython: python.executable,
+        lockFile,
+        uvEnvironment,
+      }),
+    },
+    {
+      workspace: config.workspace,
+      versionsFolder: join(paths.home, "versions"),
+      pausedAtCreation: true,
+      runtime: createHash("sha256").update(readFileSync(lockFile)).digest("hex"),
+    },
+  );
+
+  const app = createApp(
+    {
+      kit,
+      db,
+      bus,
+      secrets,
+      graph,
+      logsDir: paths.logs,
+      workspace: config.workspace,
+      airflowPackageDir: python.sitePackages,
+      reparse: (relPath) => workspace.reparse(relPath),
+      python: (request) => runtime.request(request),
+    },
+    {
+      adminEmail: config.admin_email,
+      adminPasswordHash: config.admin_password_hash,
+      jwtSecret: config.jwt_secret,
+      cacheDir: join(paths.home, "cache"),
+    },
+  );
+  const metrics = new MetricsServer(
+    kit,
+    { scheduler: () => scheduler.counts(), executor: () => ({ queued: 0, running: executor.held().size }) },
+    METRICS_PORT,
+  );
+
+  const host = hostname();
+  const jobs: number[] = [];
+  const tick = new SlowTick(kit, [
+    { name: "scheduler", everyMs: TICK_MS, run: () => scheduler.tick() },
+    { name: "run creator", everyMs: TICK_MS, run: () => runCreator.check() },
+    { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
+    { name: "jobs", everyMs: TICK_MS, run: () => heartbeatJobs(db, jobs) },
+  ]);
+
+  // What was started is stopped in the opposite order, also when a later part fails to start.
+  const started: { stop(): Promise<void> }[] = [];
+  const stop = async () => {
+    for (const part of started.splice(0).reverse()) {
+      await part.stop().catch((error: unknown) => kit.logger.error({ err: error }, "a part did not stop cleanly"));
+    }
+  };
+  const start = async (part: { start(): Promise<void>; stop(): Promise<void> }) => {
+    started.push(part);
+    await part.start();
+  };
+  started.push({ stop: () => database.close() });
+  try {
+    await closeAbandonedJobs(db, host);
+    const unixname = userInfo().username;
+    jobs.push(
+      await registerJob(db, { type: "SchedulerJob", hostname: host, unixname, executorClass: "LocalExecutor" }),
+      await registerJob(db, { type: "DagProcessorJob", hostname: host, unixname }),
+    );
+    started.push({ stop: () => endJobs(db, jobs, "success") });
+    await start(runtime);
+    await start(executor);
+    await app.listen({ port: options.port, host: options.host });
+    started.push({ stop: () => app.close() });
+    await start(scheduler);
+    const { lost, requeued } = await reaper.adoptAfterRestart();
+    if (lost + requeued > 0) kit.logger.info({ lost, requeued }, "took up the tasks of a Leoflow that ended");
+    await start(runCreator);
+    await start(workspace);
+    await start(metrics);
+    await start(tick);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { url: `http://${options.host}:${options.port}`, stop };
+}
+
+/** The user's own environment, as tasks under Airflow see it; what belongs to Leoflow itself is kept from them. */
+function pythonEnvironment(airflowHome: string): Record<string, string> {
+  const env = childEnvironment({ AIRFLOW_HOME: airflowHome, LEOFLOW_ADMIN_PASSWORD: undefined });
+  return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
