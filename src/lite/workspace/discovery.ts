@@ -1,5 +1,5 @@
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
-import { join, posix, sep } from "node:path";
+import { join, posix, relative } from "node:path";
 import { isIgnored, parseIgnoreFile, type IgnoreRule, type IgnoreSyntax } from "./ignore-rules.ts";
 import { parseProjectFile, PROJECT_FILE, type ProjectFileOutcome } from "./project-file.ts";
 
@@ -62,7 +62,7 @@ export class DagFileFinder {
     for (let link = links.shift(); link; link = links.shift()) {
       const real = await realpath(join(this.#workspace, link.folder)).catch(() => null);
       // A link to a folder around the workspace would bring in the workspace's neighbours.
-      if (real === null || visited.has(real) || `${this.#workspace}${sep}`.startsWith(`${real}${sep}`)) continue;
+      if (real === null || visited.has(real) || !relative(real, this.#workspace).startsWith("..")) continue;
       visited.add(real);
       await this.#walk({ ...link, real }, found, visited, links);
     }

@@ -9,7 +9,7 @@ import type { Database } from "../../store/database.ts";
 import { ChangePoller } from "./change-poller.ts";
 import { DagFileProcessor } from "./dag-file-processor.ts";
 import { DagFiles, type DagFileCounts } from "./dag-files.ts";
-import { DagFileFinder, messageOf, type Discovery, type Project } from "./discovery.ts";
+import { DagFileFinder, messageOf, parentOf, type Discovery, type Project } from "./discovery.ts";
 import { FileDependencies } from "./file-dependencies.ts";
 import { FolderWatcher } from "./folder-watcher.ts";
 import type { IgnoreSyntax } from "./ignore-rules.ts";
@@ -164,7 +164,7 @@ export class WorkspaceProcessor implements Service {
     );
     const files: DagFiles = new DagFiles(
       this.#kit,
-      { ...shared, events, processor, onProgress: () => this.#checkIdle() },
+      { ...shared, events, processor, onProgress: () => this.#progress() },
       { concurrency: config.concurrency ?? 2, runtime: config.runtime },
     );
     const finder = new DagFileFinder(workspace, config.ignoreSyntax ?? "glob");
@@ -204,7 +204,9 @@ export class WorkspaceProcessor implements Service {
   }
 
   async #rescan(live: Live): Promise<void> {
+    const before = this.#folders;
     const found = await this.#scan(live);
+    this.#touchModulesOf(live, before);
     const dagFiles = new Map(found.dagFiles);
     for (const relPath of live.files.paths()) {
       // Its folder cannot be read at the moment: that does not mean it is gone.
@@ -215,12 +217,19 @@ export class WorkspaceProcessor implements Service {
     this.#watchByTime(live);
   }
 
+  /** Nobody told of the files in folders that came or went as a whole. */
+  #touchModulesOf(live: Live, before: ReadonlySet<string>): void {
+    const moved = (folder: string) => before.has(folder) !== this.#folders.has(folder);
+    for (const path of live.dependencies.paths()) if (moved(parentOf(path))) this.#touched.touch(path);
+    if ([...this.#folders].some((folder) => !before.has(folder))) live.files.retryFailedImports();
+  }
+
   /** Watches what it finds, then looks again: something may have come between the look and the watch. */
   async #scan(live: Live): Promise<Discovery> {
     let found = await live.finder.scan();
     for (let round = 0; round < 3; round++) {
-      this.#folders = new Set([...found.folders, ...live.dependencies.folders()]);
-      if (live.watcher.watchOnly(this.#folders).length === 0) break;
+      this.#folders = found.folders;
+      if (this.#watch(live).length === 0) break;
       found = await live.finder.scan();
     }
     const problems = [...found.problems, ...found.unreadable.map(({ relPath, message }) => `${relPath}: ${message}`)];
@@ -229,6 +238,11 @@ export class WorkspaceProcessor implements Service {
     this.#reported.clear();
     for (const problem of problems) this.#reported.add(problem);
     return found;
+  }
+
+  /** Also folders that are not scanned but hold something a DAG file depends on. */
+  #watch(live: Live): string[] {
+    return live.watcher.watchOnly(new Set([...this.#folders, ...live.dependencies.folders()]));
   }
 
   #reportUnused(project: Project): void {
@@ -327,6 +341,13 @@ export class WorkspaceProcessor implements Service {
     } catch (error) {
       this.#kit.logger.warn({ err: error }, "could not clean up versions nothing refers to");
     }
+  }
+
+  #progress(): void {
+    if (this.#live && [...this.#live.dependencies.folders()].some((folder) => !this.#folders.has(folder))) {
+      this.#watch(this.#live);
+    }
+    this.#checkIdle();
   }
 
   #checkIdle(): void {
