@@ -1,0 +1,172 @@
+import { Type, type Static } from "typebox";
+import { exactStringify } from "../../kit/exact-json.ts";
+import type { Instant } from "../../kit/instant.ts";
+import { fromJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
+import type { DagGraph } from "../../domain/dag-graph.ts";
+import { DAG_RUN_TYPES } from "../../domain/states.ts";
+import { timetableFor } from "../../domain/timetable/timetable-for.ts";
+import {
+  dagRunId,
+  randomSuffix,
+  runTypeOfId,
+  type DataInterval,
+  type Timetable,
+} from "../../domain/timetable/timetable.ts";
+import { createDagRun } from "../../store/dag-run-creation.ts";
+import { findDagRow } from "../../store/query-dags.ts";
+import { findDagRunSummary } from "../../store/query-dag-runs.ts";
+import { audited } from "../audit.ts";
+import { bodyText } from "../body.ts";
+import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { badRequest, notFound, uniqueConflict } from "../errors.ts";
+import { sendRaw } from "../raw-json.ts";
+import { InstantText, JsonObject, nullable, strictObject, toAwareInstant, toInstant, valueError } from "../schema.ts";
+import { toDagRunResponse } from "../serialize.ts";
+import { latestGraph } from "./dag-lookup.ts";
+import { checkParams, exactConf } from "./param-validation.ts";
+
+const optionalInstant = Type.Optional(nullable(InstantText));
+const triggerBody = strictObject({
+  dag_run_id: Type.Optional(nullable(Type.String())),
+  data_interval_start: optionalInstant,
+  data_interval_end: optionalInstant,
+  logical_date: nullable(InstantText),
+  run_after: optionalInstant,
+  conf: Type.Optional(nullable(JsonObject)),
+  note: Type.Optional(nullable(Type.String())),
+  partition_key: Type.Optional(nullable(Type.String())),
+});
+type TriggerBody = Static<typeof triggerBody>;
+
+/** `POST /dags/{dag_id}/dagRuns`. */
+export function triggerRoutes(app: TypedApp, context: ApiContext): void {
+  const { db, bus } = context;
+
+  app.post(
+    "/dags/:dag_id/dagRuns",
+    {
+      schema: { params: Type.Object({ dag_id: Type.String() }), body: triggerBody },
+      config: { role: "USER" },
+      preHandler: audited(db, "trigger_dag_run"),
+    },
+    async (request, reply) => {
+      const dagId = request.params.dag_id;
+      const { body } = request;
+      const dates = datesOf(body);
+      await refuseUntriggerable(dagId);
+      const graph = await latestGraph(context, dagId);
+      const run = plan(graph, body, dates);
+      checkRunId(run.runId);
+      checkParams(graph.params, (body.conf ?? null) as Record<string, JsonValue> | null);
+      const userName = userOf(request).name;
+      const made = await createDagRun(db, {
+        dagId,
+        ...run,
+        runType: "manual",
+        conf: confOf(body, bodyText(request)),
+        triggeredBy: request.headers.referer ? "ui" : "rest_api",
+        triggeringUserName: userName,
+        note: body.note || null,
+        noteUserId: userName,
+      });
+      if (made.kind === "no_dag") throw notFound(`The Dag with ID: \`${dagId}\` was not found`);
+      if (made.kind === "exists") throw uniqueConflict("The Dag has a run with this run id or logical date already");
+      bus.publish({ kind: "dag-run", dagRunId: made.id });
+      const row = await findDagRunSummary(db, dagId, run.runId);
+      if (!row) throw notFound(`The DagRun \`${run.runId}\` was deleted at once`);
+      return sendRaw(reply, toDagRunResponse(row));
+    },
+  );
+
+  async function refuseUntriggerable(dagId: string): Promise<void> {
+    const dag = await findDagRow(db, dagId);
+    if (!dag || dag.is_stale) throw notFound(`Dag with dag_id: '${dagId}' not found`);
+    if (dag.has_import_errors) {
+      throw badRequest(`Dag with dag_id: '${dagId}' has import errors and cannot be triggered`);
+    }
+    const allowed = dag.allowed_run_types === null ? null : fromJsonText<string[] | null>(dag.allowed_run_types);
+    if (allowed && !allowed.includes("manual")) {
+      throw badRequest(`Dag with dag_id: '${dagId}' does not allow manual runs`);
+    }
+  }
+
+  /** What Airflow's `TriggerDAGRunPostBody.validate_context` works out. */
+  function plan(graph: DagGraph, body: TriggerBody, dates: Dates) {
+    const timetable = timetableFor(graph.timetable);
+    if (typeof body.partition_key === "string" && !(timetable.kind === "builtin" && timetable.partitioned)) {
+      throw badRequest(`Dag '${graph.dagId}' is not a partitioned Dag and does not accept a partition_key.`);
+    }
+    const { logicalDate } = dates;
+    const runAfter = dates.runAfter ?? context.kit.clock.now();
+    const interval = logicalDate === null ? null : (dates.interval ?? inferInterval(timetable, logicalDate));
+    const identity = { runAfter, logicalDate, partitionKey: body.partition_key ?? null };
+    const runId =
+      timetable.kind === "builtin"
+        ? timetable.runId("manual", identity, randomSuffix)
+        : dagRunId("manual", identity, randomSuffix);
+    return {
+      runId: body.dag_run_id || runId,
+      logicalDate,
+      dataIntervalStart: interval?.start ?? null,
+      dataIntervalEnd: interval?.end ?? null,
+      runAfter,
+      partitionKey: body.partition_key ?? null,
+    };
+  }
+}
+
+interface Dates {
+  logicalDate: Instant | null;
+  runAfter: Instant | null;
+  interval: DataInterval | null;
+}
+
+function datesOf(body: TriggerBody): Dates {
+  const { data_interval_start: start, data_interval_end: end, logical_date: logical, run_after: runAfter } = body;
+  const aware = (text: string, name: string) => toAwareInstant(text, ["body", name]);
+  if ((typeof start === "string") !== (typeof end === "string")) {
+    throw valueError(
+      ["body"],
+      "Either both data_interval_start and data_interval_end must be provided or both must be None",
+      body,
+    );
+  }
+  return {
+    logicalDate: logical === null ? null : aware(logical, "logical_date"),
+    runAfter: typeof runAfter === "string" ? toInstant(runAfter, ["body", "run_after"]) : null,
+    interval:
+      typeof start === "string" && typeof end === "string"
+        ? { start: aware(start, "data_interval_start"), end: aware(end, "data_interval_end") }
+        : null,
+  };
+}
+
+/** A timetable of the user's own is Python code; without it a manual run covers just its logical date. */
+function inferInterval(timetable: Timetable, logicalDate: Instant): DataInterval {
+  return timetable.kind === "builtin"
+    ? timetable.inferManualDataInterval(logicalDate)
+    : { start: logicalDate, end: logicalDate };
+}
+
+/** Numbers stay as they were written. No conf is an empty one; null stays null. */
+function confOf(body: TriggerBody, text: string): JsonText | null {
+  if (body.conf === null) return null;
+  const exact = body.conf === undefined ? undefined : exactConf(text);
+  return (exact === undefined ? JSON.stringify(body.conf ?? {}) : exactStringify(exact)) as JsonText;
+}
+
+const GENERATED_RUN_ID = /^(?:manual|scheduled|asset_triggered)__(?:\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00)$/;
+const ALLOWED_RUN_ID = /^[A-Za-z0-9_.~:+-]+$/;
+
+function checkRunId(runId: string): void {
+  if (runId.includes("..")) throw badRequest(`The run_id '${runId}' must not contain '..' to prevent path traversal`);
+  if (!GENERATED_RUN_ID.test(runId) && !ALLOWED_RUN_ID.test(runId)) {
+    throw badRequest(
+      `The run_id provided '${runId}' does not match regex pattern '${ALLOWED_RUN_ID.source}' or '${GENERATED_RUN_ID.source}'`,
+    );
+  }
+  const type = runTypeOfId(runId, DAG_RUN_TYPES);
+  if (type !== "manual") {
+    throw badRequest(`A manual DAG run cannot use ID '${runId}' since it is reserved for ${type} runs`);
+  }
+}
