@@ -2,4 +2,6 @@
 import { createRequire } from "module";
 
 createRequire(import.meta.url)("./check-node.js");
-import("./set-up.mjs");
+import("./set-up.mjs").then(function (setUp) {
+  return setUp.startLite(process.argv.slice(2));
+});

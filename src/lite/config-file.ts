@@ -27,7 +27,7 @@ export interface LoadedConfig {
   /** Present when it was made now. Its hash is in `config`, but not in the file before `keepPassword`. */
   newPassword: string | undefined;
   /** Writes the new password's hash; to be called when the user is shown it, so that a start cut short loses none. */
-  keepPassword(): void;
+  keepPassword: () => void;
 }
 
 const SHORTEST_PASSWORD = 8;
