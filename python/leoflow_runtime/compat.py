@@ -2,39 +2,73 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 from typing import Any
 
-import structlog
-from pydantic import TypeAdapter
 
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import BundleDagBag
-from airflow.models.serialized_dag import SerializedDagModel
-from airflow.sdk.api.datamodels._generated import TaskInstanceState
-from airflow.sdk.definitions.mappedoperator import MappedOperator
-from airflow.sdk.bases.operator import BaseOperator
-from airflow.sdk.execution_time import comms, task_runner
-from airflow.sdk.execution_time.supervisor import _fork_main
-from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
+
+class _LateLibcst(types.ModuleType):
+    """libcst is 11 MB, and only `remove_task_decorator` (virtualenv operators) needs it: it is imported when that runs."""
+
+    CSTTransformer = object
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        # Runs the module again in its own namespace, now with the real one.
+        importlib.reload(sys.modules["airflow.sdk.definitions._internal.decorators"])
+        return getattr(sys.modules["libcst"], name)
+
+
+def _import_airflow_leanly() -> None:
+    # Airflow then sets up no ORM: no task may use it, and its dialects are 17 MB.
+    os.environ["_AIRFLOW__REEXECUTED_PROCESS"] = "1"
+    late = "libcst" not in sys.modules
+    if late:
+        sys.modules["libcst"] = _LateLibcst("libcst")
+    importlib.import_module("airflow.sdk.definitions._internal.decorators")
+    if late:
+        del sys.modules["libcst"]
+    del os.environ["_AIRFLOW__REEXECUTED_PROCESS"]
+
+
+_import_airflow_leanly()
+
+import structlog  # noqa: E402
+import importlib_metadata  # noqa: E402
+import msgspec  # noqa: E402
+from pydantic import TypeAdapter  # noqa: E402
+from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: E402
+from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
+from airflow.models.serialized_dag import SerializedDagModel  # noqa: E402
+from airflow.sdk.api.datamodels._generated import TaskInstanceState  # noqa: E402
+from airflow.sdk.definitions.mappedoperator import MappedOperator  # noqa: E402
+from airflow.sdk.bases.operator import BaseOperator  # noqa: E402
+from airflow.sdk.execution_time import comms, task_runner  # noqa: E402
+from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_channel, _fork_main  # noqa: E402
+from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG  # noqa: E402
 
 BUNDLE_NAME = "dags-folder"
 
 CommsDecoder = comms.CommsDecoder
 _airflow_parse = task_runner.parse
 _TO_TASK: TypeAdapter[Any] = TypeAdapter(comms.ToTask)
+_FRAME_DECODER = msgspec.msgpack.Decoder(comms._ResponseFrame)
 
 
 class WarmCommsDecoder(comms.CommsDecoder):  # type: ignore[type-arg]
     """Airflow's decoder with the adapters that were built before the fork: building them takes 10 ms."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(body_decoder=_TO_TASK, err_decoder=_TO_TASK, **kwargs)
+        super().__init__(body_decoder=_TO_TASK, err_decoder=_TO_TASK, resp_decoder=_FRAME_DECODER, **kwargs)
 
     @classmethod
     def __class_getitem__(cls, _: Any) -> Any:
@@ -42,6 +76,8 @@ class WarmCommsDecoder(comms.CommsDecoder):  # type: ignore[type-arg]
 
 
 task_runner.CommsDecoder = WarmCommsDecoder  # type: ignore[misc]
+# Built for each rendered field there: 1 ms each.
+task_runner.TypeAdapter = functools.cache(TypeAdapter)  # type: ignore[assignment, misc]
 
 
 def use_bundle(path: str) -> None:
@@ -106,13 +142,61 @@ def clear_comms() -> None:
         del task_runner.SUPERVISOR_COMMS
 
 
-def run_supervised(requests: socket, stdout: socket, stderr: socket, logs: int, target: Callable[[], None]) -> None:
-    """Airflow's entry of a supervised child: standard streams, logging, no ORM. Does not return."""
-    _fork_main(requests, stdout, stderr, logs, target)
+def run_supervised(requests: socket, stdout: socket, stderr: socket, target: Callable[[], None]) -> None:
+    """Airflow's entry of a supervised child: standard streams, no ORM. Logging is set up before. Does not return."""
+    _fork_main(requests, stdout, stderr, 0, target)
 
 
 def run_task() -> None:
     task_runner.main()
+
+
+class _NobodysComms:
+    """A supervisor that hands out one task and takes what it says."""
+
+    def __init__(self, details: Any) -> None:
+        self._details = details
+        self.socket = None
+
+    def _get_response(self) -> Any:
+        return _TO_TASK.validate_python({"type": "StartupDetails", **self._details})
+
+    def send(self, msg: Any) -> None:
+        comms._RequestFrame(id=0, body=msg.model_dump(), context_carrier=None).as_bytes()
+
+
+def run_for_nothing(task: Any, details: dict[str, Any], bundle: Any) -> None:
+    """Run a task with nobody listening, for all it imports and caches on its way."""
+
+    class Bag:
+        dags = {task.dag.dag_id: task.dag}
+
+    real = task_runner.CommsDecoder
+    use_loaded_dags(Bag, bundle)
+    task_runner.CommsDecoder = _Subscriptable(lambda **_: _NobodysComms(details))  # type: ignore[assignment, misc]
+    try:
+        task_runner.main()
+    finally:
+        task_runner.CommsDecoder = real  # type: ignore[misc]
+        use_loaded_dags(None, None)
+
+
+class _Subscriptable:
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __getitem__(self, _: Any) -> Callable[..., Any]:
+        return self._make
+
+
+def set_up_logging(fd: int) -> None:
+    """Set logging up once as a supervised child does: JSON lines to `fd`. A child puts its own socket there."""
+    _configure_logs_over_json_channel(fd)
+
+
+def drop_fork_caches() -> None:
+    """Empty now what hooks would empty in each child after its fork, where it costs a copy of every page touched."""
+    importlib_metadata.FastPath.__new__.cache_clear()  # type: ignore[attr-defined]
 
 
 def block_orm_access() -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from leoflow_runtime import compat
+from leoflow_runtime import compat, log_channel
 from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
 from leoflow_runtime.processes import adopt_orphans
 from leoflow_runtime.workspace import put_on_path
@@ -65,6 +65,7 @@ class DagZygote(ForkServer):
             for dag in self.bag.dags.values():
                 _warm_templates(dag)
         compat.use_loaded_dags(self.bag, self.bundle)
+        compat.drop_fork_caches()
         gc.collect()
         gc.freeze()
 
@@ -77,7 +78,7 @@ class DagZygote(ForkServer):
 
 def _run_task(agent: AgentConnection, token: str) -> NoReturn:
     requests = agent.open("requests", token)
-    logs = agent.open("logs", token)
+    log_channel.log_to(agent.open("logs", token))
     stdout = agent.open("stdout", token)
     stderr = agent.open("stderr", token)
     if "numpy" in sys.modules:
@@ -89,7 +90,7 @@ def _run_task(agent: AgentConnection, token: str) -> NoReturn:
         _wait_readable(requests)
         compat.run_task()
 
-    compat.run_supervised(requests, stdout, stderr, logs.detach(), target)
+    compat.run_supervised(requests, stdout, stderr, target)
     os._exit(124)
 
 

@@ -39,7 +39,7 @@ def run(command: Command, agent: AgentConnection) -> NoReturn:
         result_to.sendall(json.dumps(parse(command)).encode())
         result_to.close()
 
-    compat.run_supervised(comms, stdout, stderr, 0, target)
+    compat.run_supervised(comms, stdout, stderr, target)
     os._exit(124)
 
 

@@ -22,6 +22,12 @@ def die_with_parent(parent: int) -> None:
             os._exit(137)
 
 
+def live_on() -> None:
+    """Undo `die_with_parent`."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that they are found when all is to end."""
     if _LIBC is not None:

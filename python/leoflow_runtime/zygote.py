@@ -14,10 +14,12 @@ def main() -> NoReturn:
     path, fd = sys.argv[-2], int(sys.argv[-1])
     gc.disable()
 
-    from leoflow_runtime.processes import adopt_orphans, return_free_memory
+    from leoflow_runtime.processes import adopt_orphans, die_with_parent, live_on, return_free_memory
 
     adopt_orphans()
-    from leoflow_runtime import dag_zygote, forkserver, parser, warm
+    # Until the loop below hears the control socket's end.
+    die_with_parent(os.getppid())
+    from leoflow_runtime import dag_zygote, forkserver, log_channel, parser, requests, warm
 
     class BaseZygote(forkserver.ForkServer):
         def handle(self, command: forkserver.Command) -> None:
@@ -26,13 +28,17 @@ def main() -> NoReturn:
                 self.fork(token, lambda: dag_zygote.DagZygote(command, self.agent).serve(), zygote=True)
             elif command["op"] == "parse":
                 self.fork(token, lambda: parser.run(command, self.agent))
+            elif command["op"] == "request":
+                self.fork(token, lambda: requests.run(command, self.agent))
             else:
                 raise ValueError(command["op"])
 
+    log_channel.open_channel()
     warm.warm()
     gc.collect()
     gc.freeze()
     return_free_memory()
+    live_on()
     control = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     BaseZygote(control, forkserver.AgentConnection(path)).serve()

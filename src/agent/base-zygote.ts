@@ -13,6 +13,8 @@ export interface BaseZygoteConfig {
 
 const BOOT = "import sys; sys.path[0] = sys.argv[1]; from leoflow_runtime.zygote import main; main()";
 const KEPT_OUTPUT_CHARS = 4000;
+/** How long a zygote may take to end all it started. */
+const END_MS = 1500;
 
 /** The warm Python of one environment. Started when first needed, and again after it ended unexpectedly. */
 export class BaseZygote {
@@ -21,6 +23,8 @@ export class BaseZygote {
   readonly #config: BaseZygoteConfig;
   #running: Promise<ZygoteControl> | null = null;
   #process: ChildProcess | null = null;
+  /** Set once it is ready. */
+  #control: ZygoteControl | null = null;
   #gone: Promise<void> = Promise.resolve();
   #stopping = false;
 
@@ -48,9 +52,12 @@ export class BaseZygote {
     this.#stopping = true;
     const child = this.#process;
     if (!child) return;
-    const control = await Promise.race([this.#running?.catch(() => null), this.#gone.then(() => null)]);
-    control?.end();
-    const timer = setTimeout(() => child.pid && killGroup(child.pid, "SIGKILL"), 1500);
+    const kill = (): void => {
+      if (child.pid) killGroup(child.pid, "SIGKILL");
+    };
+    if (this.#control) this.#control.end();
+    else kill();
+    const timer = setTimeout(kill, END_MS);
     await this.#gone;
     clearTimeout(timer);
   }
@@ -92,6 +99,7 @@ export class BaseZygote {
       if (this.#process === child) {
         this.#process = null;
         this.#running = null;
+        this.#control = null;
       }
       if (!this.#stopping) this.#kit.logger.warn({ python, output, error: failed?.message }, "python zygote ended");
     });
@@ -101,6 +109,7 @@ export class BaseZygote {
         `${python} did not start: ${(failed as Error | null)?.message ?? "unknown reason"}\n${output.trimEnd()}`,
       );
     }
+    this.#control = control;
     this.#kit.logger.info({ python, pid: child.pid, ms: Math.round(performance.now() - started) }, "python is warm");
     return control;
   }

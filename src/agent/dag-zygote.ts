@@ -51,7 +51,7 @@ export class DagZygote {
     return this.#ended;
   }
 
-  /** A connected child that waits for its StartupDetails. Call `release` when it has ended. */
+  /** A connected child that waits for its StartupDetails. */
   async take(): Promise<ForkedChild> {
     this.#users++;
     if (this.#idleTimer) clearTimeout(this.#idleTimer);
@@ -61,17 +61,18 @@ export class DagZygote {
       this.#spare = null;
       const child = spare && !spare.exit ? spare : this.#fork(control);
       await child.connected;
+      void child.exited.then(() => this.#release());
       this.#keepSpare(control);
       return child;
     } catch (error) {
-      this.release();
+      this.#release();
       const exit = this.#process?.exit;
       if (!exit) throw error;
       throw new Error(`the process that imports ${this.#config.file} ended: ${describeExit(exit)}`, { cause: error });
     }
   }
 
-  release(): void {
+  #release(): void {
     this.#users--;
     if (this.#users > 0 || this.#ended) return;
     this.#idleTimer = setTimeout(() => this.stop(), this.#config.idleMs);

@@ -50,7 +50,7 @@ export class MsgpackReader {
   key(): string {
     const key = this.value();
     if (typeof key === "string") return key;
-    return key === null ? "null" : String(key as number);
+    return typeof key === "number" || typeof key === "bigint" || typeof key === "boolean" ? String(key) : "null";
   }
 
   /** Number of entries of the map or array that comes next. */

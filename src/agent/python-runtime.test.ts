@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { RawJson } from "../domain/task-execution.ts";
+import type { RawJson } from "../domain/task-execution.ts";
 import { taskLogPath } from "../domain/workload.ts";
 import { startTestRuntime, type TestRuntime } from "../../test/support/python.ts";
 

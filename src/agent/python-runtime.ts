@@ -9,6 +9,7 @@ import { AgentSocket } from "./agent-socket.ts";
 import { BaseZygote } from "./base-zygote.ts";
 import { DagZygote } from "./dag-zygote.ts";
 import { parseInChild } from "./parse-process.ts";
+import { askPython, type PythonRequest } from "./python-request.ts";
 import { TaskProcess } from "./task-process.ts";
 
 export interface PythonRuntimeDeps {
@@ -37,6 +38,8 @@ export interface PythonRuntimeConfig {
 }
 
 const TASK_OVERTIME_MS = 20_000;
+/** A connection test may wait for a network timeout. */
+const REQUEST_TIMEOUT_MS = 60_000;
 /** A socket path may have 100 bytes; its file name has 20. */
 const MAX_SOCKET_DIR_BYTES = 70;
 
@@ -108,7 +111,9 @@ export class PythonRuntime implements Service {
       },
       workload,
     );
-    const done = this.#run(process, workload).finally(() => this.#tasks.delete(workload.id));
+    const done = process
+      .run(async () => await this.#zygote(workload).take())
+      .finally(() => this.#tasks.delete(workload.id));
     this.#tasks.set(workload.id, { process, done });
     return done;
   }
@@ -125,21 +130,9 @@ export class PythonRuntime implements Service {
     return await parseInChild(control, request, this.#deps.parseHandler);
   }
 
-  async #run(process: TaskProcess, workload: Workload): Promise<void> {
-    let zygote: DagZygote | null = null;
-    try {
-      await process.run(async () => {
-        zygote = this.#zygote(workload);
-        try {
-          return await zygote.take();
-        } catch (error) {
-          zygote = null;
-          throw error;
-        }
-      });
-    } finally {
-      (zygote as DagZygote | null)?.release();
-    }
+  /** Asks the installed Airflow a small question: see leoflow_runtime/requests.py for the kinds. */
+  async request(request: PythonRequest, environment = "default"): Promise<unknown> {
+    return await askPython(await this.#base(environment).control(), request, REQUEST_TIMEOUT_MS);
   }
 
   #zygote({ environment, archiveDigest, dagRelPath }: Workload): DagZygote {
@@ -174,7 +167,13 @@ export class PythonRuntime implements Service {
         python: this.#config.environments(environment),
         runtimeDir,
         cwd: workspace,
-        env: { ...env, AIRFLOW__CORE__DAGS_FOLDER: workspace, AIRFLOW__CORE__LOAD_EXAMPLES: "False" },
+        env: {
+          // The name we report; Airflow's default asks the DNS in every task.
+          AIRFLOW__CORE__HOSTNAME_CALLABLE: "socket.gethostname",
+          ...env,
+          AIRFLOW__CORE__DAGS_FOLDER: workspace,
+          AIRFLOW__CORE__LOAD_EXAMPLES: "False",
+        },
       },
     );
     this.#bases.set(environment, base);

@@ -3,7 +3,7 @@ import type { ProcessExit, Reply, TaskExecution, ToSupervisor } from "../domain/
 import { RawJson } from "../domain/task-execution.ts";
 import { taskLogPath, type Workload } from "../domain/workload.ts";
 import { parseInstant, type Instant } from "../kit/instant.ts";
-import { fromJsonText, toJsonText } from "../kit/json-text.ts";
+import { fromJsonText } from "../kit/json-text.ts";
 import type { Kit } from "../kit/service.ts";
 import { describeExitReason, oomKills } from "./exit-reason.ts";
 import type { ChildExit, ForkedChild } from "./forked-child.ts";
@@ -51,19 +51,22 @@ export class TaskProcess {
   #killReason: string | null = null;
   #lost = false;
   #killTimer: NodeJS.Timeout | null = null;
+  #leave!: () => void;
+  readonly #unwanted: Promise<null>;
 
   constructor(kit: Kit, deps: { execution: TaskExecution }, config: TaskProcessConfig, workload: Workload) {
     this.#kit = kit;
     this.#execution = deps.execution;
     this.#config = config;
     this.#workload = workload;
+    this.#unwanted = new Promise((resolve) => (this.#leave = () => resolve(null)));
     this.#log = new TaskLog(kit, join(config.logsDir, taskLogPath(workload, workload.tryNumber)), this.#masker);
   }
 
   /** Runs to the end. Rejects only for bugs. */
   async run(takeChild: () => Promise<ForkedChild>): Promise<void> {
     try {
-      const child = await takeChild();
+      const child = await this.#take(takeChild);
       this.#child = child;
       try {
         await this.#supervise(child);
@@ -73,10 +76,22 @@ export class TaskProcess {
       }
     } catch (error) {
       const reason = `could not start: ${error instanceof Error ? error.message : String(error)}`;
-      this.#log.add("error", `The task's process ${reason}`);
+      if (this.#killReason === null) this.#log.add("error", `The task's process ${reason}`);
       await this.#log.close();
       await this.#settle({ code: null, signal: null }, this.#killReason ?? reason);
     }
+  }
+
+  /** Waits for the child, but not longer than the task is wanted: Python may take seconds to warm up. */
+  async #take(takeChild: () => Promise<ForkedChild>): Promise<ForkedChild> {
+    const taken = takeChild();
+    const child = await Promise.race([taken, this.#unwanted]);
+    if (child) return child;
+    taken.then(
+      (late) => late.kill("SIGKILL"),
+      () => undefined,
+    );
+    throw new Error(this.#killReason ?? "ended before it started");
   }
 
   /** Ends the process: SIGTERM to its group, so that on_kill runs, and SIGKILL after the grace period. */
@@ -85,6 +100,7 @@ export class TaskProcess {
       this.#killReason = reason;
       this.#log.add("error", `Task is being terminated: ${reason}`);
       this.#child?.kill("SIGTERM");
+      this.#leave();
     }
     if (this.#killTimer) clearTimeout(this.#killTimer);
     this.#killTimer = setTimeout(() => this.#child?.kill("SIGKILL"), graceMs);
@@ -94,7 +110,6 @@ export class TaskProcess {
     const { id } = this.#workload;
     const oomBefore = await oomKills();
     const startDate = this.#kit.clock.now();
-    if (this.#killReason !== null) child.kill("SIGTERM");
     const answer = await this.#execution.start(id, {
       hostname: this.#config.hostname,
       unixname: this.#config.unixname,
@@ -269,9 +284,4 @@ function delay(ms: number): Promise<void> {
 function withSensitiveNames(value: unknown): unknown {
   // Only values under a sensitive name are secrets; `SecretMasker.add` decides by the keys.
   return typeof value === "object" ? value : null;
-}
-
-/** The context as StartupDetails wants it, for callers that hold it as a value. */
-export function contextOf(value: unknown): RawJson {
-  return new RawJson(toJsonText(value));
 }
