@@ -27,14 +27,16 @@ it("finds DAG files at any depth, by Airflow's safe mode", async () => {
   write("assets.py", "from airflow.sdk import Asset, asset\n");
   write("helper.py", "import os  # airflow\n");
   write("notes.txt");
-  for (const skipped of [".git/x.py", "__pycache__/x.py", "venv/x.py", "p/.venv/x.py", "node_modules/x.py"]) write(skipped);
+  for (const skipped of [".git/x.py", "__pycache__/x.py", "venv/x.py", "p/.venv/x.py", "node_modules/x.py"])
+    write(skipped);
   expect(await found()).toEqual(["assets.py", "b.py", "deep/er/still/a.py"]);
 });
 
 it("obeys nested ignore files, negation and folders", async () => {
   write(".airflowignore", "old/\n*_wip.py\n!keep_wip.py\n");
   write("sub/.airflowignore", "/only_here.py\n");
-  for (const file of ["a.py", "old/a.py", "b_wip.py", "keep_wip.py", "sub/only_here.py", "sub/x/only_here.py"]) write(file);
+  for (const file of ["a.py", "old/a.py", "b_wip.py", "keep_wip.py", "sub/only_here.py", "sub/x/only_here.py"])
+    write(file);
   expect(await found()).toEqual(["a.py", "keep_wip.py", "sub/x/only_here.py"]);
 });
 

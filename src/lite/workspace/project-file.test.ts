@@ -31,7 +31,10 @@ tasks:
 });
 
 it("takes an empty file for one that says nothing", () => {
-  expect(parseProjectFile("# later\n", "leoflow.yaml")).toMatchObject({ kind: "read", project: { dagSource: "dag.py" } });
+  expect(parseProjectFile("# later\n", "leoflow.yaml")).toMatchObject({
+    kind: "read",
+    project: { dagSource: "dag.py" },
+  });
 });
 
 it.each([

@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { readdirSync, lstatSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -96,7 +105,9 @@ describe("keep", () => {
 describe("afterwards", () => {
   it("knows whether the workspace still holds the same", async () => {
     const digest = await keep();
-    expect(await archive.unchangedSources(digest, "flows/dag.py", "r1")).toMatchObject({ templates: ["flows/query.sql"] });
+    expect(await archive.unchangedSources(digest, "flows/dag.py", "r1")).toMatchObject({
+      templates: ["flows/query.sql"],
+    });
     expect(await archive.unchangedSources(digest, "flows/dag.py", "r2")).toBeNull();
     expect(await archive.unchangedSources("0".repeat(64), "flows/dag.py", "r1")).toBeNull();
     write("flows/__init__.py", "");
