@@ -53,7 +53,8 @@ export type Reply = { body: Record<string, unknown> | null } | { error: Record<s
 export interface ProcessExit {
   /**
    * Which process ended. When given, a try that another process holds by now (resumed after a deferral or a reschedule) is
-   * left alone. null: it never got as far as `start`, so a queued try is settled too. Left out: whoever held it is gone.
+   * left alone. null: none ever came as far as `start`, so a try that is still queued is settled too. Left out: an exit code
+   * or a signal says that there was one, neither that there was none.
    */
   process?: { hostname: string; pid: number } | null;
   /** Exit code, or null when a signal ended it. */

@@ -88,6 +88,14 @@ describe("a process that said nothing", () => {
   });
 });
 
+it("is made again even where its DAG version is gone", async () => {
+  const { ti, run } = await running({ max_tries: 1 });
+  await t.database.db.updateTable("task_instance").set({ dag_version_id: null }).where("id", "=", ti.id).execute();
+  await t.database.db.updateTable("dag_run").set({ dag_version_id: null }).where("id", "=", run.id).execute();
+  await t.execution.exited(ti.id, CRASH);
+  expect(taskInstanceEvents()).toMatchObject([{ state: "up_for_retry", wakeAt: END }]);
+});
+
 describe("a process that named its end", () => {
   it.each(["failed", "skipped", "removed"] as const)("%s: as it said, retries or not", async (state) => {
     const { ti } = await running({ max_tries: 5 });
@@ -135,8 +143,24 @@ describe("what an exit leaves alone", () => {
   });
 });
 
-it("settles a queued try whose process never came to start", async () => {
-  const { ti } = await makeRunningTask(t.database.db, { max_tries: 0 }, SHAPE);
-  await t.execution.exited(ti.id, { ...CRASH, process: null, reason: "the venv is broken" });
-  expect(await row(ti.id)).toMatchObject({ state: "failed", end_date: END, duration: 0 });
+describe("a queued try", () => {
+  const queued = () => makeRunningTask(t.database.db, { max_tries: 0 }, SHAPE);
+
+  it.each([{ process: null }, { process: undefined, code: null }])(
+    "fails when no process came to start: %o",
+    async (exit) => {
+      const { ti } = await queued();
+      await t.execution.exited(ti.id, { ...CRASH, ...exit, reason: "the venv is broken" });
+      expect(await row(ti.id)).toMatchObject({ state: "failed", end_date: END, duration: 0 });
+    },
+  );
+
+  it.each([{ code: 0 }, { code: null, signal: "SIGKILL" }, { process: { hostname: "here", pid: 42 }, code: null }])(
+    "waits on when the process before it ended: %o",
+    async (exit) => {
+      const { ti } = await queued();
+      await t.execution.exited(ti.id, { ...CRASH, ...exit });
+      expect((await row(ti.id))?.state).toBe("queued");
+    },
+  );
 });

@@ -25,14 +25,22 @@ export async function settleExit(x: ExecutionContext, id: string, exit: ProcessE
     if (settled) publishSettled(x, settled);
     return;
   }
-  const end = { endDate: exit.endDate, renderedMapIndex: null, reason: exit.reason ?? describe(exit), from };
+  const reason = exit.reason ?? describe(exit);
+  const end = { endDate: exit.endDate, renderedMapIndex: null, reason, from };
   const again = mayRetry({ state: live.state, tryNumber: live.try_number, maxTries: live.max_tries });
   const settled = again ? await retryTry(x, live, end) : await failTry(x, live, end);
-  if (settled) publishSettled(x, settled);
+  if (!settled) return;
+  x.kit.logger.warn({ taskInstance: id, dagId: live.dag_id, taskId: live.task_id, state: settled.state }, reason);
+  publishSettled(x, settled);
 }
 
-function unsettledStates(exit: ProcessExit): TaskInstanceState[] {
-  return exit.process === null ? ["queued", "running", "restarting"] : ["running", "restarting"];
+/**
+ * A queued try is settled only when no process was ever started for it: one that was rescheduled or deferred may be queued
+ * again, under the same id, before the process that said so is gone.
+ */
+function unsettledStates({ process, code, signal, taskState }: ProcessExit): TaskInstanceState[] {
+  const neverStarted = process === undefined ? code === null && signal === null && !taskState : process === null;
+  return neverStarted ? ["queued", "running", "restarting"] : ["running", "restarting"];
 }
 
 /** A try that came back from a deferral is the same try in another process: the end of the first is not its end. */

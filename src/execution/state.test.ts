@@ -296,6 +296,23 @@ describe("waiting for a person", () => {
     expect(t.events).toMatchObject([{ state: "awaiting_input", wakeAt: due }]);
   });
 
+  it("asks again in the next try, without the answer to the one before", async () => {
+    const { ti } = await running({ max_tries: 1 });
+    const request = { type: "CreateHITLDetailPayload", options: ["a"], subject: "?" };
+    await t.execution.handle(ti.id, { ...request, ti_id: ti.id });
+    await t.database.db
+      .updateTable("hitl_detail")
+      .set({ responded_at: NOON, chosen_options: '["a"]' as JsonText })
+      .where("ti_id", "=", ti.id)
+      .execute();
+    await t.execution.handle(ti.id, { type: "RetryTask", end_date: END });
+    const { newId: id } = t.events[0] as { newId: string };
+    const detail = () => t.database.db.selectFrom("hitl_detail").selectAll().where("ti_id", "=", id).executeTakeFirst();
+    expect(await detail()).toMatchObject({ responded_at: NOON });
+    await t.execution.handle(id, { ...request, ti_id: id });
+    expect(await detail()).toMatchObject({ responded_at: null, chosen_options: null, subject: "?" });
+  });
+
   it("asks only for the task that asks, and offers something", async () => {
     const { ti } = await running();
     const request = { type: "CreateHITLDetailPayload", subject: "?" };

@@ -1,6 +1,7 @@
 import { addMicros, type Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { newId } from "../kit/ids.ts";
+import type { DagGraph } from "../domain/dag-graph.ts";
 import { nextRetryAt } from "./next-retry.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
 import {
@@ -13,6 +14,7 @@ import { failFastTaskInstance, finishTaskInstance, type Finish } from "../store/
 import type { SettledRow } from "../store/execution-settled.ts";
 import { whereabouts } from "../store/execution-liveness.ts";
 import { findLiveTry, type LiveTryRow } from "../store/execution-task-instance.ts";
+import { isTransient } from "./database-retry.ts";
 import { ok, refuse, replyTo, type Answer } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
 
@@ -126,7 +128,7 @@ export interface TryEnd {
 export async function failTry(x: ExecutionContext, live: LiveTryRow, end: TryEnd): Promise<SettledRow | null> {
   const { pool } = x.deps.database;
   const failure = { ...end, id: live.id, now: x.kit.clock.now() };
-  const graph = live.fail_fast && live.dag_version_id !== null ? await x.deps.graph(live.dag_version_id) : null;
+  const graph = live.fail_fast ? await graphOf(x, live) : null;
   if (!graph) return await finishTaskInstance(pool, { ...failure, state: "failed" });
   const teardownTaskIds = [...graph.tasks.values()].filter((task) => task.isTeardown).map((task) => task.taskId);
   const failed = await failFastTaskInstance(pool, { ...failure, teardownTaskIds });
@@ -171,8 +173,7 @@ async function wakeAfter(
   if (delaySeconds !== null) return addMicros(endDate, Math.round(delaySeconds * 1_000_000));
   // Someone cleared it and waits for it to run again.
   if (live.state === "restarting") return endDate;
-  const graph = live.dag_version_id === null ? null : await x.deps.graph(live.dag_version_id);
-  const task = graph?.tasks.get(live.task_id);
+  const task = (await graphOf(x, live))?.tasks.get(live.task_id);
   if (!task) return endDate;
   return nextRetryAt(task, {
     dagId: live.dag_id,
@@ -181,6 +182,21 @@ async function wakeAfter(
     tryNumber: live.try_number,
     endDate,
   });
+}
+
+/** null when there is none to be had: then the try ends by what its row says, rather than never. */
+async function graphOf(x: ExecutionContext, live: LiveTryRow): Promise<DagGraph | null> {
+  if (live.dag_version_id === null) return null;
+  try {
+    return await x.deps.graph(live.dag_version_id);
+  } catch (error) {
+    if (isTransient(error)) throw error;
+    x.kit.logger.error(
+      { err: error, dagId: live.dag_id, dagVersionId: live.dag_version_id },
+      "no graph of a DAG version",
+    );
+    return null;
+  }
 }
 
 /** Tells the scheduler. */
