@@ -1,7 +1,9 @@
 import type { FastifyRequest } from "fastify";
+import { parseExact, pythonDumps } from "../kit/exact-json.ts";
 import { parseInstant, type Instant } from "../kit/instant.ts";
 import { audit } from "../store/audit.ts";
 import type { Database } from "../store/database.ts";
+import { bodyText } from "./body.ts";
 import { userOf } from "./context.ts";
 
 /**
@@ -38,13 +40,16 @@ const SENSITIVE = [
 
 type Fields = Record<string, unknown>;
 
-/** A `preHandler` for routes that change something: `{ preHandler: audited(context.db, "patch_dag") }`. */
-export function audited(db: Database, event: string) {
+/**
+ * A hook for routes that change something: `{ preValidation: audited(context.db, "patch_dag") }`, so that refused requests are
+ * on record too. `star` is Airflow's name for a greedy path parameter.
+ */
+export function audited(db: Database, event: string, star = "key") {
   return async (request: FastifyRequest): Promise<void> => {
-    const body = isFields(request.body) ? request.body : undefined;
+    const body = bodyOf(request);
     if (body && DRY_RUN_EVENTS.has(event) && (body.dry_run ?? true) === true) return;
-    const query = (request.query ?? {}) as Fields;
-    const params = withStar((request.params ?? {}) as Fields);
+    const query: Fields = Object.fromEntries(new URLSearchParams(request.url.split("?")[1] ?? ""));
+    const params = withStar((request.params ?? {}) as Fields, star);
     const known: Fields = { ...query, ...params, ...(body ?? {}) };
     await audit(db, {
       event,
@@ -53,7 +58,7 @@ export function audited(db: Database, event: string) {
       taskId: textOrNull(known.task_id),
       runId: textOrNull(known.run_id) ?? textOrNull(known.dag_run_id),
       logicalDate: instantOrNull(query.logical_date),
-      extra: extraOf(event, { ...query, ...params }, body, known, request.method),
+      extra: pythonJson(extraOf(event, { ...query, ...params }, body, known, request.method)),
     });
   };
 }
@@ -126,10 +131,27 @@ function maskConnectionExtra(extra: unknown): unknown {
   }
 }
 
+/** The body as it was sent: validation fills in defaults that nobody asked for. */
+function bodyOf(request: FastifyRequest): Fields | undefined {
+  const text = bodyText(request);
+  if (text === "") return isFields(request.body) ? request.body : undefined;
+  try {
+    const body: unknown = JSON.parse(text);
+    return isFields(body) ? body : undefined;
+  } catch {
+    return isFields(request.body) ? request.body : undefined;
+  }
+}
+
+/** As Python's json.dumps writes it: people search these texts. */
+function pythonJson(extra: Fields): string {
+  return pythonDumps(parseExact(JSON.stringify(extra)));
+}
+
 // Greedy path parameters ({key:path} in Airflow) arrive as "*".
-function withStar(params: Fields): Fields {
+function withStar(params: Fields, name: string): Fields {
   const { "*": star, ...rest } = params;
-  return star === undefined ? rest : { ...rest, key: star };
+  return star === undefined ? rest : { ...rest, [name]: star };
 }
 
 function isFields(value: unknown): value is Fields {

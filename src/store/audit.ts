@@ -10,7 +10,8 @@ export interface AuditEntry {
   mapIndex?: number | null;
   tryNumber?: number | null;
   logicalDate?: Instant | null;
-  extra?: Record<string, unknown>;
+  /** JSON, as text or to be written as such. */
+  extra?: string | Record<string, unknown>;
 }
 
 /** Writes one row of the audit log: who did what to which DAG. */
@@ -27,7 +28,7 @@ export async function audit(db: Database, entry: AuditEntry): Promise<void> {
       map_index: entry.mapIndex ?? null,
       try_number: entry.tryNumber ?? null,
       logical_date: entry.logicalDate ?? null,
-      extra: entry.extra === undefined ? null : JSON.stringify(entry.extra),
+      extra: typeof entry.extra === "object" ? JSON.stringify(entry.extra) : (entry.extra ?? null),
     })
     .execute();
 }

@@ -191,7 +191,7 @@ export async function listDagRuns(
 }
 
 /** How many rows a page by cursor counts at most. */
-export const COUNT_LIMIT = 10_000;
+export const COUNT_LIMIT = 50_000;
 
 export interface CursorPage {
   rows: DagRunSummary[];

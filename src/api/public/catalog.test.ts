@@ -130,7 +130,7 @@ describe("tasks", () => {
       ui_fgcolor: "#000",
       template_fields: [],
       downstream_task_ids: ["b"],
-      doc_md: "doc",
+      doc_md: "  doc",
       operator_name: "PythonOperator",
       params: {},
       class_ref: { module_path: "airflow.providers.standard.operators.python", class_name: "PythonOperator" },

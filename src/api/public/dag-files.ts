@@ -16,7 +16,7 @@ import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } fr
 import { enumOf } from "../schema.ts";
 import { decodeFileToken } from "./file-token.ts";
 
-const WARNING_TYPES = ["asset conflict", "non-existent pool", "runtime varying value", "invalid deadline"] as const;
+const WARNING_TYPES = ["asset conflict", "non-existent pool", "runtime varying value"] as const;
 
 /** What came of DAG files: `/importErrors`, `/dagWarnings`, `/parseDagFile`. */
 export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
@@ -83,7 +83,7 @@ export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: Type.Object({ file_token: Type.String() }) },
       config: { role: "USER" },
-      preHandler: audited(db, "reparse_dag_file"),
+      preValidation: audited(db, "reparse_dag_file"),
     },
     async (request, reply) => {
       const file = decodeFileToken(request.params.file_token);

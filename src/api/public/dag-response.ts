@@ -1,7 +1,15 @@
 import { formatInstant } from "../../kit/instant.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
 import type { DagGraph, DagParam } from "../../domain/dag-graph.ts";
-import { decodeValue, isObject, objectOf, textsOf, type JsonObject } from "../../domain/serialized-value.ts";
+import {
+  decodeValue,
+  instantFromSeconds,
+  isObject,
+  objectOf,
+  textsOf,
+  unwrap,
+  type JsonObject,
+} from "../../domain/serialized-value.ts";
 import type { DagRow } from "../../store/query-dags.ts";
 import { instantOrNull, jsonOrNull, toDagVersionResponse, type DagVersionRow } from "../serialize.ts";
 import { encodeFileToken } from "./file-token.ts";
@@ -72,7 +80,7 @@ export function toDagDetailsResponse(details: DagDetails) {
     default_args: defaultArgs(dag.default_args),
     rerun_with_latest_version:
       typeof dag.rerun_with_latest_version === "boolean" ? dag.rerun_with_latest_version : null,
-    owner_links: Object.keys(graph.ownerLinks).length > 0 ? graph.ownerLinks : null,
+    owner_links: graph.ownerLinks,
     is_favorite: details.isFavorite,
     active_runs_count: details.activeRunsCount,
     concurrency: row.max_active_tasks,
@@ -87,8 +95,20 @@ export function paramsResponse(params: readonly DagParam[]): Record<string, Json
 
 function defaultArgs(serialized: JsonValue | undefined): JsonValue {
   if (serialized === undefined) return {};
-  const args = decodeValue(serialized);
+  const args = spoken(serialized);
   return isObject(args) ? args : {};
+}
+
+/** As pydantic writes Python's values: durations in ISO 8601, times without a fraction where there is none. */
+function spoken(value: JsonValue): JsonValue {
+  if (Array.isArray(value)) return value.map(spoken);
+  if (!isObject(value)) return value;
+  const content = unwrap(value);
+  if (value.__type === "timedelta" && typeof content === "number") return isoDuration(content);
+  if (value.__type === "datetime" && typeof content === "number") return formatInstant(instantFromSeconds(content));
+  const plain = value.__type === "dict" || content === value ? content : decodeValue(value);
+  if (!isObject(plain)) return plain ?? null;
+  return Object.fromEntries(Object.entries(plain).map(([key, item]) => [key, spoken(item)]));
 }
 
 /** As pydantic writes a timedelta. */

@@ -33,7 +33,7 @@ export function dagRunBulkRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: Type.Object({ dag_id: Type.String() }), body: bulkBody(bulkRunEntity) },
       config: { role: "USER" },
-      preHandler: audited(db, "bulk_dag_runs"),
+      preValidation: audited(db, "bulk_dag_runs"),
     },
     async (request) => {
       const dagId = request.params.dag_id;

@@ -60,7 +60,7 @@ export function dagRunClearRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: Type.Object({ dag_id: Type.String(), dag_run_id: Type.String() }), body: clearBody },
       config: { role: "USER" },
-      preHandler: audited(db, "clear_dag_run"),
+      preValidation: audited(db, "clear_dag_run"),
     },
     async (request, reply) => {
       const { dag_id: dagId, dag_run_id: runId } = request.params;
@@ -77,7 +77,7 @@ export function dagRunClearRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: dagParams, body: bulkClearBody },
       config: { role: "USER" },
-      preHandler: audited(db, "clear_dag_runs"),
+      preValidation: audited(db, "clear_dag_runs"),
     },
     async (request, reply) => {
       const { body } = request;
@@ -101,7 +101,7 @@ export function dagRunClearRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: dagParams, body: clearPartitionsBody },
       config: { role: "USER" },
-      preHandler: audited(db, "clear_dag_run_partitions"),
+      preValidation: audited(db, "clear_dag_run_partitions"),
     },
     async (request) => {
       const { body } = request;

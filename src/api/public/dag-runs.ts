@@ -158,7 +158,7 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: runParams, querystring: Type.Object(updateMaskQuery), body: patchBody },
       config: { role: "USER" },
-      preHandler: audited(db, "patch_dag_run"),
+      preValidation: audited(db, "patch_dag_run"),
     },
     async (request, reply) => {
       const { dag_id: dagId, dag_run_id: runId } = request.params;
@@ -171,7 +171,7 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
 
   app.delete(
     "/dags/:dag_id/dagRuns/:dag_run_id",
-    { schema: { params: runParams }, config: { role: "USER" }, preHandler: audited(db, "delete_dag_run") },
+    { schema: { params: runParams }, config: { role: "USER" }, preValidation: audited(db, "delete_dag_run") },
     async (request, reply) => {
       const { dag_id: dagId, dag_run_id: runId } = request.params;
       const run = await requireRun(dagId, runId);

@@ -98,7 +98,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { querystring: bulkPatchQuery, body: patchBody },
       config: { role: "USER" },
-      preHandler: audited(db, "patch_dags"),
+      preValidation: audited(db, "patch_dags"),
     },
     async (request) => {
       const { query, body } = request;
@@ -148,7 +148,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: dagParams, querystring: Type.Object(updateMaskQuery), body: patchBody },
       config: { role: "USER" },
-      preHandler: audited(db, "patch_dag"),
+      preValidation: audited(db, "patch_dag"),
     },
     async (request) => {
       const dagId = request.params.dag_id;
@@ -165,7 +165,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
 
   app.delete(
     "/dags/:dag_id",
-    { schema: { params: dagParams }, config: { role: "USER" }, preHandler: audited(db, "delete_dag") },
+    { schema: { params: dagParams }, config: { role: "USER" }, preValidation: audited(db, "delete_dag") },
     async (request, reply) => {
       const dagId = request.params.dag_id;
       const deletion = await deleteDag(db, dagId);
@@ -181,7 +181,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/dags/:dag_id/favorite",
-    { schema: { params: dagParams }, preHandler: audited(db, "favorite_dag") },
+    { schema: { params: dagParams }, preValidation: audited(db, "favorite_dag") },
     async (request, reply) => {
       const dagId = request.params.dag_id;
       if (!(await findDagRow(db, dagId))) throw notFound(`Dag with id '${dagId}' not found`);
@@ -194,7 +194,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/dags/:dag_id/unfavorite",
-    { schema: { params: dagParams }, preHandler: audited(db, "unfavorite_dag") },
+    { schema: { params: dagParams }, preValidation: audited(db, "unfavorite_dag") },
     async (request, reply) => {
       const dagId = request.params.dag_id;
       if (!(await findDagRow(db, dagId))) throw notFound(`Dag with id '${dagId}' not found`);

@@ -2,7 +2,7 @@ import { Type } from "typebox";
 import { formatInstant } from "../../kit/instant.ts";
 import { EVENT_LOG_ORDER, findEventLog, listEventLogs, type EventLogRow } from "../../store/query-catalog.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
-import { notFound } from "../errors.ts";
+import { badRequest, notFound } from "../errors.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
 import { InstantText, toInstant } from "../schema.ts";
 import { instantOrNull } from "../serialize.ts";
@@ -63,10 +63,12 @@ export function eventLogRoutes(app: TypedApp, context: ApiContext): void {
     return { event_logs: rows.map(toEventLogResponse), total_entries: total };
   });
 
-  const params = Type.Object({ event_log_id: Type.Integer() });
+  const params = Type.Object({ event_log_id: Type.String() });
   app.get("/eventLogs/:event_log_id", { schema: { params } }, async (request) => {
     const id = request.params.event_log_id;
-    const row = await findEventLog(db, id);
+    // Airflow's authorization reads the id before its validation does.
+    if (!/^-?\d{1,15}$/.test(id)) throw badRequest("'event_log_id' must be an integer");
+    const row = await findEventLog(db, Number(id));
     if (!row) throw notFound(`The Event Log with id: \`${id}\` not found`);
     return toEventLogResponse(row);
   });

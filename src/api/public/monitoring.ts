@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { Type } from "typebox";
 import { formatInstant, pythonIsoFormat } from "../../kit/instant.ts";
 import { JOB_ORDER, latestJobs, listJobs } from "../../store/query-catalog.ts";
@@ -24,7 +26,14 @@ const jobQuery = Type.Object({
 export function monitoringRoutes(app: TypedApp, context: ApiContext): void {
   const { db } = context;
 
-  app.get("/version", { config: { role: "public" } }, () => ({ version: AIRFLOW_VERSION, git_version: null }));
+  const gitVersion = readFile(join(context.airflowPackageDir, "airflow/git_version"), "utf8").then(
+    (text) => text.trim() || null,
+    () => null,
+  );
+  app.get("/version", { config: { role: "public" } }, async () => ({
+    version: AIRFLOW_VERSION,
+    git_version: await gitVersion,
+  }));
 
   app.get("/monitor/health", { config: { role: "public" } }, async (request) => {
     const jobs = await latestJobs(db).catch((error: unknown) => {

@@ -3,7 +3,7 @@ import type { DagGraph, TaskNode } from "../../domain/dag-graph.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { instantOrNull, timeDelta } from "../serialize.ts";
-import { cleanDoc, paramsResponse } from "./dag-response.ts";
+import { paramsResponse } from "./dag-response.ts";
 import { latestGraph } from "./dag-lookup.ts";
 
 type TaskResponse = ReturnType<typeof toTaskResponse>;
@@ -101,7 +101,7 @@ function toTaskResponse(task: TaskNode) {
     ui_fgcolor: task.uiFgcolor,
     template_fields: [...task.templateFields],
     downstream_task_ids: [...task.downstream].sort(),
-    doc_md: task.docMd === null ? null : cleanDoc(task.docMd),
+    doc_md: task.docMd,
     operator_name: task.operatorName,
     params: paramsResponse(task.params),
     class_ref: { module_path: task.taskModule, class_name: task.taskType },

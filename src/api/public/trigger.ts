@@ -47,7 +47,7 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: Type.Object({ dag_id: Type.String() }), body: triggerBody },
       config: { role: "USER" },
-      preHandler: audited(db, "trigger_dag_run"),
+      preValidation: audited(db, "trigger_dag_run"),
     },
     async (request, reply) => {
       const dagId = request.params.dag_id;
@@ -148,10 +148,9 @@ function inferInterval(timetable: Timetable, logicalDate: Instant): DataInterval
     : { start: logicalDate, end: logicalDate };
 }
 
-/** Numbers stay as they were written. No conf is an empty one; null stays null. */
-function confOf(body: TriggerBody, text: string): JsonText | null {
-  if (body.conf === null) return null;
-  const exact = body.conf === undefined ? undefined : exactConf(text);
+/** Numbers stay as they were written; no conf is an empty one. */
+function confOf(body: TriggerBody, text: string): JsonText {
+  const exact = body.conf ? exactConf(text) : undefined;
   return (exact === undefined ? JSON.stringify(body.conf ?? {}) : exactStringify(exact)) as JsonText;
 }
 
