@@ -2,7 +2,7 @@ import { addMicros, type Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { newId } from "../kit/ids.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
-import { nextRetryAt } from "./next-retry.ts";
+import { nextRetryAt } from "../domain/retry.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
 import {
   awaitInputTaskInstance,
@@ -170,18 +170,17 @@ async function wakeAfter(
   endDate: Instant,
   delaySeconds: number | null,
 ): Promise<Instant> {
-  if (delaySeconds !== null) return addMicros(endDate, Math.round(delaySeconds * 1_000_000));
   // Someone cleared it and waits for it to run again.
   if (live.state === "restarting") return endDate;
   const task = (await graphOf(x, live))?.tasks.get(live.task_id);
-  if (!task) return endDate;
-  return nextRetryAt(task, {
+  if (!task) return addMicros(endDate, Math.round((delaySeconds ?? 0) * 1_000_000));
+  const tried = {
     dagId: live.dag_id,
     taskId: live.task_id,
     logicalDate: live.logical_date,
     tryNumber: live.try_number,
-    endDate,
-  });
+  };
+  return nextRetryAt(task, tried, endDate, delaySeconds);
 }
 
 /** null when there is none to be had: then the try ends by what its row says, rather than never. */
