@@ -6,6 +6,7 @@ import functools
 import importlib
 import json
 import os
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -48,6 +49,7 @@ import msgspec  # noqa: E402
 from pydantic import TypeAdapter  # noqa: E402
 from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: E402
 from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
+from airflow.dag_processing.importers import python_importer  # noqa: E402
 from airflow.models.serialized_dag import SerializedDagModel  # noqa: E402
 from airflow.sdk.api.datamodels._generated import TaskInstanceState  # noqa: E402
 from airflow.sdk.definitions.mappedoperator import MappedOperator  # noqa: E402
@@ -75,6 +77,22 @@ class WarmCommsDecoder(comms.CommsDecoder):  # type: ignore[type-arg]
         return cls
 
 
+class _SignalsWithoutSegv:
+    """The signal module, except that nobody handles SIGSEGV.
+
+    The importer's Python handler would make a real segmentation fault an endless loop: the handler runs only after the
+    faulting instruction, which faults again. As it is, the process dies and its supervisor says so.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(signal, name)
+
+    @staticmethod
+    def signal(number: int, handler: Any) -> Any:
+        return None if number == signal.SIGSEGV else signal.signal(number, handler)
+
+
+python_importer.signal = _SignalsWithoutSegv()  # type: ignore[attr-defined]
 task_runner.CommsDecoder = WarmCommsDecoder  # type: ignore[misc]
 # Built for each rendered field there: 1 ms each.
 task_runner.TypeAdapter = functools.cache(TypeAdapter)  # type: ignore[assignment, misc]

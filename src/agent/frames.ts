@@ -96,26 +96,26 @@ export class FrameSplitter {
 
 /**
  * Serves the requests of one supervisor connection, one after the other (the protocol is serial), and calls `onEnd` when
- * it is closed and everything asked was answered.
+ * it is closed and everything asked was answered. A handler that returns null has seen to the answer itself.
  */
 export function serveRequests(
   socket: Socket,
-  handle: (message: ToSupervisor) => Promise<Reply>,
+  handle: (message: ToSupervisor, requestId: number) => Promise<Reply | null>,
   onEnd: () => void,
 ): void {
   const splitter = new FrameSplitter();
   let working = Promise.resolve();
   const answer = async (frame: Buffer): Promise<void> => {
     let id = 0;
-    let reply: Reply;
+    let reply: Reply | null;
     try {
       const request = decodeRequest(frame);
       id = request.id;
-      reply = request.message ? await handle(request.message) : { body: null };
+      reply = request.message ? await handle(request.message, id) : { body: null };
     } catch (error) {
       reply = genericError(error);
     }
-    if (!socket.writable) return;
+    if (!reply || !socket.writable) return;
     let bytes: Buffer;
     try {
       bytes = encodeReply(id, reply);

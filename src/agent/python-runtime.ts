@@ -8,6 +8,7 @@ import type { Kit, Service } from "../kit/service.ts";
 import { AgentSocket } from "./agent-socket.ts";
 import { BaseZygote } from "./base-zygote.ts";
 import { DagZygote } from "./dag-zygote.ts";
+import { resendLoggingFd } from "./logging-relay.ts";
 import { parseInChild } from "./parse-process.ts";
 import { askPython, type PythonRequest } from "./python-request.ts";
 import { TaskProcess } from "./task-process.ts";
@@ -100,7 +101,11 @@ export class PythonRuntime implements Service {
     const { logsDir, graceMs, heartbeatMs } = this.#config;
     const process = new TaskProcess(
       this.#kit,
-      { execution: this.#deps.execution },
+      {
+        execution: this.#deps.execution,
+        resendLoggingFd: (requestId, requests, onLogs) =>
+          resendLoggingFd(this.#socket(), this.#config.environments(workload.environment), requestId, requests, onLogs),
+      },
       {
         logsDir,
         graceMs,

@@ -33,6 +33,11 @@ export class TaskLog {
     this.#masker = masker;
   }
 
+  /** Whether writers are made to wait for the disk. */
+  get isCongested(): boolean {
+    return this.#pendingChars > MAX_PENDING_CHARS;
+  }
+
   /** A line of our own. */
   add(level: LogLevel, event: string, fields: Record<string, unknown> = {}): void {
     this.#append(this.#line(level, event, { logger: "task", ...fields }));
@@ -114,7 +119,7 @@ export class TaskLog {
     if (this.#broken || text === "") return;
     this.#pending.push(text);
     this.#pendingChars += text.length;
-    if (this.#pendingChars > MAX_PENDING_CHARS) for (const source of this.#sources) source.pause();
+    if (this.isCongested) for (const source of this.#sources) source.pause();
     this.#writing ??= this.#write();
   }
 
@@ -126,7 +131,7 @@ export class TaskLog {
         this.#pending = [];
         await this.#file.appendFile(text);
         this.#pendingChars -= text.length;
-        if (this.#pendingChars <= MAX_PENDING_CHARS) for (const source of this.#sources) source.resume();
+        if (!this.isCongested) for (const source of this.#sources) source.resume();
       }
     } catch (error) {
       // A full disk must not stop the task, nor fill the memory.

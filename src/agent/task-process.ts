@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import type { ProcessExit, Reply, TaskExecution, ToSupervisor } from "../domain/task-execution.ts";
 import { RawJson } from "../domain/task-execution.ts";
@@ -7,9 +8,15 @@ import { fromJsonText } from "../kit/json-text.ts";
 import type { Kit } from "../kit/service.ts";
 import { describeExitReason, oomKills } from "./exit-reason.ts";
 import type { ChildExit, ForkedChild } from "./forked-child.ts";
-import { encodeReply, genericError, serveRequests } from "./frames.ts";
+import { encodeReply, serveRequests } from "./frames.ts";
 import { SecretMasker } from "./secret-masker.ts";
 import { TaskLog } from "./task-log.ts";
+
+export interface TaskProcessDeps {
+  execution: TaskExecution;
+  /** Answers this request of the connection with a descriptor to log to; `onLogs` takes what is written there. */
+  resendLoggingFd: (requestId: number, requests: Socket, onLogs: (logs: Socket) => void) => Promise<void>;
+}
 
 export interface TaskProcessConfig {
   logsDir: string;
@@ -27,7 +34,7 @@ const TERMINAL = new Set(["SucceedTask", "RetryTask", "DeferTask", "AwaitInputTa
 /** `[workers] max_failed_heartbeats`. */
 const MAX_FAILED_HEARTBEATS = 3;
 /** Output that is still in the sockets when the process is gone is read until it stops coming. */
-const DRAIN_MS = 1000;
+const DRAIN_MS = 250;
 
 /**
  * Supervises one try, as Airflow's ActivitySubprocess does: start, serve, heartbeat, settle.
@@ -39,6 +46,7 @@ const DRAIN_MS = 1000;
 export class TaskProcess {
   readonly #kit: Kit;
   readonly #execution: TaskExecution;
+  readonly #resendFd: TaskProcessDeps["resendLoggingFd"];
   readonly #config: TaskProcessConfig;
   readonly #workload: Workload;
   readonly #masker = new SecretMasker();
@@ -50,13 +58,15 @@ export class TaskProcess {
   #terminalAt: number | null = null;
   #killReason: string | null = null;
   #lost = false;
+  readonly #laterLogs: Socket[] = [];
   #killTimer: NodeJS.Timeout | null = null;
   #leave!: () => void;
   readonly #unwanted: Promise<null>;
 
-  constructor(kit: Kit, deps: { execution: TaskExecution }, config: TaskProcessConfig, workload: Workload) {
+  constructor(kit: Kit, deps: TaskProcessDeps, config: TaskProcessConfig, workload: Workload) {
     this.#kit = kit;
     this.#execution = deps.execution;
+    this.#resendFd = deps.resendLoggingFd;
     this.#config = config;
     this.#workload = workload;
     this.#unwanted = new Promise((resolve) => (this.#leave = () => resolve(null)));
@@ -122,7 +132,7 @@ export class TaskProcess {
       return;
     }
     const served = new Promise<void>((resolve) =>
-      serveRequests(child.socket("requests"), (message) => this.#handle(message), resolve),
+      serveRequests(child.socket("requests"), (message, requestId) => this.#handle(message, requestId), resolve),
     );
     const output = Promise.all([
       this.#log.pipeJson(child.socket("logs")),
@@ -184,7 +194,7 @@ export class TaskProcess {
     });
   }
 
-  async #handle(message: ToSupervisor): Promise<Reply> {
+  async #handle(message: ToSupervisor, requestId: number): Promise<Reply | null> {
     switch (message.type) {
       case "MaskSecret":
         this.#masker.add(
@@ -193,7 +203,8 @@ export class TaskProcess {
         );
         return { body: null };
       case "ResendLoggingFD":
-        return genericError("Leoflow cannot pass a logging file descriptor to another process");
+        await this.#resendLoggingFd(requestId);
+        return null;
       case "TaskState":
         this.#terminalAt = performance.now();
         this.#taskState = {
@@ -210,6 +221,15 @@ export class TaskProcess {
     }
     this.#maskReply(message, reply);
     return reply;
+  }
+
+  async #resendLoggingFd(requestId: number): Promise<void> {
+    const requests = this.#child?.socket("requests");
+    if (!requests) return;
+    await this.#resendFd(requestId, requests, (logs) => {
+      this.#laterLogs.push(logs);
+      void this.#log.pipeJson(logs);
+    });
   }
 
   /** What was fetched as a secret is masked from then on, as Airflow's request handlers do. */
@@ -269,10 +289,10 @@ export class TaskProcess {
     for (;;) {
       await Promise.race([output, delay(DRAIN_MS)]);
       const now = sockets.reduce((sum, socket) => sum + socket.bytesRead, 0);
-      if (ended || now === read) break;
+      if (ended || (now === read && !this.#log.isCongested)) break;
       read = now;
     }
-    for (const socket of sockets) socket.destroy();
+    for (const socket of [...sockets, ...this.#laterLogs]) socket.destroy();
     await output;
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pino } from "pino";
@@ -112,6 +112,8 @@ export interface TestRuntime {
   execution: RecordingExecution;
   home: string;
   workspace: string;
+  /** A folder that test DAGs write to: `TEST_FLAGS` in their environment. */
+  flags: string;
   /** Writes a file of the workspace, which is also the one version that tasks run on. */
   write(path: string, text: string): void;
   workload(changes: Partial<Workload>): Workload;
@@ -121,7 +123,9 @@ export interface TestRuntime {
 export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}): Promise<TestRuntime> {
   const home = mkdtempSync(join(tmpdir(), "leoflow-agent-test-"));
   const workspace = join(home, "workspace");
+  const flags = join(home, "flags");
   mkdirSync(workspace);
+  mkdirSync(flags);
   const execution = new RecordingExecution();
   const runtime = new PythonRuntime(
     testKit,
@@ -146,6 +150,7 @@ export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}
     execution,
     home,
     workspace,
+    flags,
     write(path, text) {
       mkdirSync(dirname(join(workspace, path)), { recursive: true });
       writeFileSync(join(workspace, path), text);
@@ -172,5 +177,33 @@ export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}
 
 function pythonEnv(home: string): Record<string, string> {
   const { PATH = "" } = process.env;
-  return { PATH, HOME: home, AIRFLOW_HOME: join(home, "airflow"), LANG: "C.UTF-8" };
+  return { PATH, HOME: home, AIRFLOW_HOME: join(home, "airflow"), LANG: "C.UTF-8", TEST_FLAGS: join(home, "flags") };
+}
+
+/** Waits for something that no event tells; fails after ten seconds. */
+export async function untilTrue(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error("waited too long");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Command lines of processes that still carry this runtime's home in their environment, zombies apart. */
+export async function processesAlive({ home }: { home: string }, withinMs = 2000): Promise<string[]> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    const found = readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((pid) => {
+        try {
+          if (!readFileSync(`/proc/${pid}/environ`, "latin1").includes(`AIRFLOW_HOME=${home}/`)) return [];
+          return [readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")];
+        } catch {
+          return [];
+        }
+      });
+    if (found.length === 0 || performance.now() > deadline) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }

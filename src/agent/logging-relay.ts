@@ -1,0 +1,45 @@
+import { spawn } from "node:child_process";
+import type { Socket } from "node:net";
+import type { AgentSocket } from "./agent-socket.ts";
+import { encodeReply } from "./frames.ts";
+
+/**
+ * Opens a logs connection, sends the reply frame (argv, hex) with the connection's descriptor over fd 3, and ends. Node has
+ * no sendmsg(SCM_RIGHTS); a bare Python needs 15 ms for it.
+ */
+const RELAY = `
+import socket, sys
+logs = socket.socket(socket.AF_UNIX)
+logs.connect(sys.argv[1])
+logs.sendall(("logs " + sys.argv[2] + "\\n").encode())
+peer = socket.socket(fileno=3)
+socket.send_fds(peer, [bytes.fromhex(sys.argv[3])], [logs.fileno()])
+`;
+
+/**
+ * Answers `ResendLoggingFD`: a process that took over the task's connection (run_as_user, virtualenv operators) gets a
+ * descriptor to log to. `onLogs` takes what is written there.
+ */
+export async function resendLoggingFd(
+  agent: AgentSocket,
+  python: string,
+  requestId: number,
+  requests: Socket,
+  onLogs: (socket: Socket) => void,
+): Promise<void> {
+  const connected = new Promise<Socket>((resolve) => {
+    const token = agent.expect((_, socket) => {
+      agent.forget(token);
+      resolve(socket);
+    });
+    const frame = encodeReply(requestId, { body: { type: "SentFDs", fds: [0] } });
+    const relay = spawn(python, ["-I", "-S", "-c", RELAY, agent.path, token, frame.toString("hex")], {
+      stdio: ["ignore", "ignore", "ignore", requests],
+    });
+    // Node stops reading a socket that it lends to a child.
+    requests.resume();
+    relay.once("error", () => agent.forget(token));
+    relay.once("exit", () => agent.forget(token));
+  });
+  onLogs(await connected);
+}
