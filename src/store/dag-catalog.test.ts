@@ -62,13 +62,8 @@ const dagRow = (dagId: string) =>
 const versionsOf = (dagId: string) =>
   test.db.selectFrom("dag_version").where("dag_id", "=", dagId).selectAll().orderBy("version_number").execute();
 const errorOf = async (filename: string) =>
-  (
-    await test.db
-      .selectFrom("import_error")
-      .where("filename", "=", filename)
-      .select("stacktrace")
-      .executeTakeFirst()
-  )?.stacktrace;
+  (await test.db.selectFrom("import_error").where("filename", "=", filename).select("stacktrace").executeTakeFirst())
+    ?.stacktrace;
 
 it("makes a version only when the hash, the files or the environment changed", async () => {
   const relPath = "versions.py";
@@ -76,7 +71,9 @@ it("makes a version only when the hash, the files or the environment changed", a
   expect((await register({ relPath, dags: [parsed("v")] })).changed).toEqual([]);
   await register({ relPath, dags: [parsed("v", { dagHash: "h2" })] });
   await register({ relPath, dags: [parsed("v", { dagHash: "h2", sourceCode: "# v3" })], archiveDigest: "d2" });
-  expect((await register({ relPath, dags: [parsed("v", { dagHash: "h2" })], archiveDigest: "d2" })).changed).toEqual([]);
+  expect((await register({ relPath, dags: [parsed("v", { dagHash: "h2" })], archiveDigest: "d2" })).changed).toEqual(
+    [],
+  );
   await register({ relPath, dags: [parsed("v", { dagHash: "h2" })], archiveDigest: "d2", environment: "e2" });
   const versions = await versionsOf("v");
   expect(versions.map((row) => [row.version_number, row.dag_hash, row.archive_digest, row.environment])).toEqual([
@@ -131,7 +128,10 @@ it("leaves a dag_id with the file that had it first, and names both", async () =
   await register({ relPath: "first.py", dags: [parsed("twice", { fileloc: "/ws/first.py" })] });
   const outcome = await register({
     relPath: "second.py",
-    dags: [parsed("twice", { fileloc: "/ws/second.py", dagHash: "other" }), parsed("mine", { fileloc: "/ws/second.py" })],
+    dags: [
+      parsed("twice", { fileloc: "/ws/second.py", dagHash: "other" }),
+      parsed("mine", { fileloc: "/ws/second.py" }),
+    ],
   });
   expect(outcome.conflicts).toEqual([{ dagId: "twice", owner: "first.py" }]);
   expect(await errorOf("second.py")).toBe(
@@ -154,7 +154,11 @@ it("lets one of two files win that bring the same new dag_id at once", async () 
 
 it("warns of pools that do not exist, and keeps Airflow's warnings only", async () => {
   const serialized = toJsonText(
-    serializedDag("w", [{ id: "a", pool: "nope" }, { id: "b", partial_kwargs: { pool: "neither" } }, { id: "c", pool: "default_pool" }]),
+    serializedDag("w", [
+      { id: "a", pool: "nope" },
+      { id: "b", partial_kwargs: { pool: "neither" } },
+      { id: "c", pool: "default_pool" },
+    ]),
   );
   const warnings = [
     { dagId: "w", warningType: "runtime varying value", message: "m" },
@@ -162,13 +166,24 @@ it("warns of pools that do not exist, and keeps Airflow's warnings only", async 
     { dagId: "elsewhere", warningType: "asset conflict", message: "m" },
   ];
   await register({ relPath: "w.py", dags: [parsed("w", { serialized })], warnings });
-  const rows = await test.db.selectFrom("dag_warning").where("dag_id", "=", "w").selectAll().orderBy("warning_type").execute();
+  const rows = await test.db
+    .selectFrom("dag_warning")
+    .where("dag_id", "=", "w")
+    .selectAll()
+    .orderBy("warning_type")
+    .execute();
   expect(rows.map((row) => [row.warning_type, row.message])).toEqual([
     ["non-existent pool", "Dag 'w' references non-existent pools: ['neither', 'nope']"],
     ["runtime varying value", "m"],
   ]);
   await register({ relPath: "w.py", dags: [parsed("w")] });
   expect(await test.db.selectFrom("dag_warning").where("dag_id", "=", "w").selectAll().execute()).toEqual([]);
+});
+
+it("takes a file that generates thousands of DAGs", async () => {
+  const dags = Array.from({ length: 3500 }, (_, index) => parsed(`many_${index}`, { tags: ["generated"] }));
+  expect((await register({ relPath: "many.py", dags })).changed).toHaveLength(3500);
+  expect((await register({ relPath: "many.py", dags })).changed).toEqual([]);
 });
 
 it("tells what it holds of each file", async () => {

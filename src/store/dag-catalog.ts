@@ -60,13 +60,8 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
     const changed = new Set<string>();
     if (accepted.length > 0) {
       const versions = newVersions(file, accepted, known);
-      await upsertDags(trx, file, accepted, versions, known, importError !== null);
-      if (versions.size > 0) {
-        await trx
-          .insertInto("dag_version")
-          .values([...versions.values()])
-          .execute();
-      }
+      for (const some of chunks(accepted)) await upsertDags(trx, file, some, versions, known, importError !== null);
+      for (const some of chunks([...versions.values()])) await trx.insertInto("dag_version").values(some).execute();
       await replaceTags(trx, accepted);
       await replaceWarnings(trx, accepted.map(poolsOf), file.warnings, file.parsedAt);
       for (const { dagId } of accepted) {
@@ -82,6 +77,13 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
     for (const dagId of await recordImportError(trx, file, importError)) changed.add(dagId);
     return { changed: [...changed], conflicts: conflicts.map(({ dagId, owner }) => ({ dagId, owner })), released };
   });
+}
+
+/** A statement takes 65,535 values at most; a file may generate thousands of DAGs. */
+function chunks<T>(items: readonly T[], size = 1000): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
 }
 
 /** Airflow's words (AirflowDagDuplicatedIdException). */

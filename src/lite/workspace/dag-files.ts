@@ -8,7 +8,7 @@ import type { FileDependencies } from "./file-dependencies.ts";
 import type { Mutex } from "./mutex.ts";
 import { ParseQueue } from "./parse-queue.ts";
 import { environmentName, type ProjectEnvironments } from "./project-environments.ts";
-import type { VersionArchive } from "./version-archive.ts";
+import type { Listings, VersionArchive } from "./version-archive.ts";
 
 /** Parses of a file that keeps changing, before what comes of it is taken. */
 const ATTEMPTS = 3;
@@ -124,11 +124,12 @@ export class DagFiles {
     const catalog = await loadCatalogFiles(this.#deps.db);
     await this.#remove(catalog.map(({ relPath }) => relPath).filter((path) => !found.has(path) && !mayBePresent(path)));
     const byPath = new Map(catalog.map((file) => [file.relPath, file]));
+    const listings: Listings = new Map();
     const unknown: string[] = [];
     const broken: string[] = [];
     for (const [relPath, project] of found) {
       const file = byPath.get(relPath);
-      if (file && (await this.#adoptUnchanged(file, project))) this.#unchanged++;
+      if (file && (await this.#adoptUnchanged(file, project, listings))) this.#unchanged++;
       else (file?.hasError ? broken : unknown).push(relPath);
     }
     // What is new first; what failed before most likely fails again.
@@ -181,7 +182,7 @@ export class DagFiles {
     }
   }
 
-  async #adoptUnchanged(file: CatalogFile, project: Project | null): Promise<boolean> {
+  async #adoptUnchanged(file: CatalogFile, project: Project | null, listings: Listings): Promise<boolean> {
     const [first] = file.dags;
     if (file.hasError || !first || project?.outcome.kind === "broken") return false;
     const dependencies = dependenciesOf(project);
@@ -198,7 +199,7 @@ export class DagFiles {
     });
     const dagIds = file.dags.map(({ dagId }) => dagId);
     this.#known.set(file.relPath, { dagIds, digest: first.archiveDigest, error: null, wants: [] });
-    await this.#deps.archive.refreshLinks(first.archiveDigest);
+    await this.#deps.archive.refreshLinks(first.archiveDigest, listings);
     return true;
   }
 

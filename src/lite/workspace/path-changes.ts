@@ -40,20 +40,23 @@ export class PathChanges {
     let rescan = false;
     let modules = false;
     for (const relPath of relPaths) {
+      let isDagFile = files.has(relPath);
       const name = basename(relPath);
       const found = await stat(join(this.#workspace, relPath)).catch(() => null);
       if (found?.isFile() && found.size === 0 && this.#holds(relPath)) continue;
       this.#emptyHolds.delete(relPath);
       if (name === IGNORE_FILE || name === PROJECT_FILE) rescan = true;
-      else if (!found) rescan ||= files.has(relPath) || folders.has(relPath);
+      else if (!found) rescan ||= isDagFile || folders.has(relPath);
       else if (found.isDirectory()) rescan ||= !folders.has(relPath) && !isSkippedFolder(name);
       else if (name.endsWith(".py")) {
-        modules ||= !files.has(relPath);
-        if (await this.#isOtherThanKnown(relPath)) rescan = true;
-        else if (files.has(relPath)) files.enqueue(relPath, true);
+        modules ||= !isDagFile;
+        if (await this.#isOtherThanKnown(relPath)) {
+          isDagFile = true;
+          rescan = true;
+        } else if (isDagFile) files.enqueue(relPath, true);
       }
       await this.#parseDependents(relPath);
-      await this.#link(relPath, found !== null);
+      if (!isDagFile) await this.#link(relPath, found !== null);
     }
     if (modules) files.retryFailedImports();
     return rescan;

@@ -6,6 +6,7 @@ export class TouchedPaths {
   readonly #onQuiet: (relPaths: string[]) => void;
   readonly #touched = new Map<string, { firstMs: number; dueMs: number }>();
   #timer: NodeJS.Timeout | null = null;
+  #wakeMs = 0;
 
   constructor(onQuiet: (relPaths: string[]) => void) {
     this.#onQuiet = onQuiet;
@@ -15,11 +16,9 @@ export class TouchedPaths {
   touch(relPath: string, quietMs = QUIET_MS): void {
     const now = performance.now();
     const firstMs = this.#touched.get(relPath)?.firstMs ?? now;
-    this.#touched.set(relPath, {
-      firstMs,
-      dueMs: Math.min(now + quietMs, firstMs + Math.max(LONGEST_WAIT_MS, quietMs)),
-    });
-    this.#timer ??= setTimeout(() => this.#flush(), quietMs);
+    const dueMs = Math.min(now + quietMs, firstMs + Math.max(LONGEST_WAIT_MS, quietMs));
+    this.#touched.set(relPath, { firstMs, dueMs });
+    this.#wakeAt(dueMs);
   }
 
   clear(): void {
@@ -28,14 +27,20 @@ export class TouchedPaths {
     this.#touched.clear();
   }
 
+  #wakeAt(dueMs: number): void {
+    if (this.#timer && this.#wakeMs <= dueMs) return;
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#wakeMs = dueMs;
+    this.#timer = setTimeout(() => this.#flush(), Math.max(1, dueMs - performance.now()));
+  }
+
   #flush(): void {
     this.#timer = null;
     const now = performance.now();
     const due = [...this.#touched].filter(([, { dueMs }]) => dueMs <= now + 1).map(([relPath]) => relPath);
     for (const relPath of due) this.#touched.delete(relPath);
     if (this.#touched.size > 0) {
-      const next = Math.min(...[...this.#touched.values()].map(({ dueMs }) => dueMs));
-      this.#timer = setTimeout(() => this.#flush(), Math.max(1, next - now));
+      this.#wakeAt([...this.#touched.values()].reduce((next, { dueMs }) => Math.min(next, dueMs), Infinity));
     }
     if (due.length > 0) this.#onQuiet(due);
   }

@@ -23,7 +23,7 @@ beforeEach(() => {
   home = realpathSync(mkdtempSync(join(tmpdir(), "leoflow-archive-")));
   workspace = join(home, "workspace");
   versions = join(home, "versions");
-  archive = new VersionArchive(versions, workspace);
+  archive = new VersionArchive(versions, workspace, (relPath) => relPath === "flows/another_dag.py");
   write("flows/dag.py", "import lib.helper\n");
   write("flows/lib/__init__.py", "");
   write("flows/lib/helper.py", "X = 1\n");
@@ -33,6 +33,7 @@ beforeEach(() => {
   write("flows/data/big.bin", "gigabytes");
   write("flows/__pycache__/dag.cpython-312.pyc", "old");
   write("other.py", "");
+  write("flows/another_dag.py", "");
 });
 afterEach(() => rmSync(home, { recursive: true, force: true }));
 
@@ -72,6 +73,7 @@ describe("keep", () => {
     expect(lstatSync(join(folder, "flows/lib/__init__.py")).isSymbolicLink()).toBe(false);
     expect(lstatSync(join(folder, "other.py")).isSymbolicLink()).toBe(true);
     expect(existsSync(join(folder, "flows/__pycache__"))).toBe(false);
+    expect(existsSync(join(folder, "flows/another_dag.py"))).toBe(false);
     expect(readdirSync(versions)).toHaveLength(1);
   });
 

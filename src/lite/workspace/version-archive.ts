@@ -49,6 +49,9 @@ export interface VersionSources {
 
 export type ArchiveOutcome = { kind: "archived"; digest: string } | { kind: "changed-meanwhile"; relPath: string };
 
+/** What is linkable in each folder, for links that are refreshed in one go. */
+export type Listings = Map<string, readonly string[]>;
+
 interface Manifest extends VersionSources {
   /** What is copied, with its content's SHA-256. */
   pinned: [string, string][];
@@ -61,10 +64,13 @@ interface Manifest extends VersionSources {
 export class VersionArchive {
   readonly #root: string;
   readonly #workspace: string;
+  readonly #isDagFile: (relPath: string) => boolean;
 
-  constructor(root: string, workspace: string) {
+  /** DAG files get no links: a folder of a thousand would make a thousand in each version. Modules among them are copied. */
+  constructor(root: string, workspace: string, isDagFile: (relPath: string) => boolean) {
     this.#root = root;
     this.#workspace = workspace;
+    this.#isDagFile = isDagFile;
   }
 
   /**
@@ -108,13 +114,11 @@ export class VersionArchive {
   }
 
   /** Makes what appeared in the workspace beside archived files reachable, and forgets what went. */
-  async refreshLinks(digest: string): Promise<void> {
+  async refreshLinks(digest: string, listings: Listings = new Map()): Promise<void> {
     const manifest = await this.#readManifest(digest);
     if (!manifest) return;
-    await this.#link(
-      join(this.#root, digest),
-      manifest.pinned.map(([relPath]) => relPath),
-    );
+    const pinned = manifest.pinned.map(([relPath]) => relPath);
+    await this.#link(join(this.#root, digest), pinned, listings);
   }
 
   /** Makes one new entry of the workspace reachable from an archive that holds copies beside it. */
@@ -171,7 +175,7 @@ export class VersionArchive {
         await writeFile(join(temporary, relPath), content, { mode: 0o444, flag: "wx" });
       }
       await this.#writeManifest(temporary, manifest);
-      await this.#link(temporary, [...contents.keys()]);
+      await this.#link(temporary, [...contents.keys()], new Map());
       await rename(temporary, join(this.#root, digest));
     } catch (error) {
       await rm(temporary, { recursive: true, force: true });
@@ -180,22 +184,28 @@ export class VersionArchive {
     }
   }
 
-  async #link(archive: string, pinned: readonly string[]): Promise<void> {
+  async #link(archive: string, pinned: readonly string[], listings: Listings): Promise<void> {
     const folders = foldersOf(pinned);
     const own = new Set([...pinned, ...folders, MANIFEST]);
     for (const folder of folders) {
-      const live = await readdir(join(this.#workspace, folder)).catch(() => []);
+      const live = listings.get(folder) ?? (await this.#linkable(folder));
+      listings.set(folder, live);
       const present = await readdir(join(archive, folder), { withFileTypes: true });
       const linked = new Set(present.filter((entry) => entry.isSymbolicLink()).map(({ name }) => name));
       const occupied = new Set(present.map(({ name }) => name));
       for (const name of live) {
         linked.delete(name);
-        // Python keeps its own bytecode beside the copies: that of the live files would be taken for theirs.
-        if (name === "__pycache__" || own.has(posix.join(folder, name)) || occupied.has(name)) continue;
+        if (own.has(posix.join(folder, name)) || occupied.has(name)) continue;
         await symlink(join(this.#workspace, folder, name), join(archive, folder, name)).catch(ignoreExisting);
       }
       for (const name of linked) await unlink(join(archive, folder, name)).catch(() => undefined);
     }
+  }
+
+  async #linkable(folder: string): Promise<string[]> {
+    const names = await readdir(join(this.#workspace, folder)).catch(() => []);
+    // Python keeps its own bytecode beside the copies: that of the live files would be taken for theirs.
+    return names.filter((name) => name !== "__pycache__" && !this.#isDagFile(posix.join(folder, name)));
   }
 
   async #readManifest(digest: string): Promise<Manifest | null> {

@@ -96,7 +96,7 @@ export class WorkspaceProcessor implements Service {
     try {
       const live = this.#makeLive(await openWorkspace(this.#config.workspace));
       this.#live = live;
-      await this.#adopt(live);
+      await this.#oneChange.run(() => this.#adopt(live));
       this.#state = "running";
       this.#problem = null;
       this.#watchByTime(live);
@@ -146,7 +146,7 @@ export class WorkspaceProcessor implements Service {
 
   #makeLive({ workspace, inode }: OpenWorkspace): Live {
     const config = this.#config;
-    const archive = new VersionArchive(config.versionsFolder, workspace);
+    const archive = new VersionArchive(config.versionsFolder, workspace, (relPath) => files.has(relPath));
     const dependencies = new FileDependencies(workspace);
     const { db, events, parse, environments } = this.#deps;
     const catalogWrites = this.#catalogWrites;
@@ -307,10 +307,10 @@ export class WorkspaceProcessor implements Service {
       void (async () => {
         let live: Live | null = null;
         try {
-          live = this.#makeLive(await openWorkspace(this.#config.workspace));
+          const back = this.#makeLive(await openWorkspace(this.#config.workspace));
           if (this.#state !== "unreadable") return;
-          this.#live = live;
-          await this.#adopt(live);
+          live = this.#live = back;
+          await this.#oneChange.run(() => this.#adopt(back));
           this.#state = "running";
           this.#problem = null;
           this.#watchByTime(live);
