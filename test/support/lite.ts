@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { Client, sleep } from "../../bench/client.ts";
+import { buildIfStale } from "../../bin/set-up.mjs";
 import { createHome } from "./home.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -31,7 +32,7 @@ export interface Lite {
 }
 
 export async function createLiteHome(): Promise<LiteHome> {
-  execFileSync(process.execPath, ["build.mjs"], { cwd: root, stdio: "ignore" });
+  buildIfStale();
   const { paths, remove } = createHome();
   const workspace = join(dirname(paths.home), "leoflow");
   mkdirSync(workspace);

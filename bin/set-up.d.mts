@@ -1,0 +1,3 @@
+export function installPackages(): void;
+export function buildIfStale(): void;
+export function startLite(args: string[]): Promise<void>;
