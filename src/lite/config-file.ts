@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { Document, isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
+import { Document, isMap, isNode, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
 import { expandHome, type Environment } from "../kit/config.ts";
 import { newFernetKey } from "../kit/fernet.ts";
 import { generatePassword, hashPassword } from "../kit/password.ts";
@@ -167,7 +167,7 @@ function parseConfig(file: string, text: string): Document {
     const rule = KEYS[pair.key.value as Key] as (typeof KEYS)[Key] | undefined;
     const value = isScalar(pair.value) ? pair.value.value : pair.value;
     if (!rule || rule.fits(value)) continue;
-    const range = isScalar(pair.value) || isMap(pair.value) ? pair.value.range : undefined;
+    const range = isNode(pair.value) ? pair.value.range : undefined;
     fail(range?.[0] ?? pair.key.range?.[0] ?? 0, `${String(pair.key.value)} must be ${rule.is}`);
   }
   return document;

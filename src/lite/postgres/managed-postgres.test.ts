@@ -28,7 +28,8 @@ function temporaryFolder(): string {
 }
 
 function postgresIn(folder: string, options: Partial<ManagedPostgresOptions> = {}): ManagedPostgres {
-  const server = new ManagedPostgres({ logger: pino({ level: "silent" }), bin, folder, ...options });
+  const settings = { fsync: "off" };
+  const server = new ManagedPostgres({ logger: pino({ level: "silent" }), bin, folder, settings, ...options });
   cleanUp.push(() => server.stop());
   return server;
 }
@@ -101,7 +102,7 @@ describe("ManagedPostgres", () => {
   it("is put up again after a SIGKILL, and given up when it falls too often", async () => {
     const folder = temporaryFolder();
     let given: UserError | undefined;
-    const server = postgresIn(folder, { onFailure: (error) => (given = error), settings: { fsync: "off" } });
+    const server = postgresIn(folder, { onFailure: (error) => (given = error) });
     const database = await server.start();
     for (let fall = 1; fall <= 3; fall++) {
       const pid = pidIn(folder);

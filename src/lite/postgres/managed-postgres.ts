@@ -142,6 +142,7 @@ export class ManagedPostgres {
         ...["--pwfile", passwordCopy, "--data-checksums", "-E", "UTF8", "--set", "scram_iterations=1"],
         // The builtin provider sorts the same on every machine and after every update of the C library.
         ...["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"],
+        ...(this.#options.settings?.["fsync"] === "off" ? ["--no-sync"] : []),
       ]),
       { env: POSTGRES_ENVIRONMENT, cwd: this.#options.folder, signal: this.#options.signal },
     );
