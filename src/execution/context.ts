@@ -3,6 +3,7 @@ import type { Kit } from "../kit/service.ts";
 import type { SecretBox } from "../kit/fernet.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import type { EventBus } from "../domain/events.ts";
+import type { DataInterval } from "../domain/timetable/timetable.ts";
 import type { Reply } from "../domain/task-execution.ts";
 import type { Database, OpenDatabase } from "../store/database.ts";
 import type { DagRunCreation, NewDagRun } from "../store/dag-run-creation.ts";
@@ -17,11 +18,6 @@ export interface ExecutionDeps {
   createDagRun: (db: Database, run: NewDagRun) => Promise<DagRunCreation>;
   /** What a run that is made by hand covers, by the DAG's timetable. */
   manualDataInterval: (graph: DagGraph, runAfter: Instant) => Promise<DataInterval | null>;
-}
-
-export interface DataInterval {
-  start: Instant;
-  end: Instant;
 }
 
 export interface ExecutionConfig {
