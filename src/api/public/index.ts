@@ -21,6 +21,12 @@ import { taskInstancePatchRoutes } from "./task-instance-patch.ts";
 import { taskInstanceRoutes } from "./task-instances.ts";
 import { taskRoutes } from "./tasks.ts";
 import { triggerRoutes } from "./trigger.ts";
+import { connectionRoutes } from "./connections.ts";
+import { poolRoutes } from "./pools.ts";
+import { taskDependencyRoutes } from "./task-dependencies.ts";
+import { taskStateRoutes } from "./task-states.ts";
+import { variableRoutes } from "./variables.ts";
+import { xcomRoutes } from "./xcoms.ts";
 
 /** A group of routes; its paths are written below `/api/v2`. */
 type RouteGroup = (app: TypedApp, context: ApiContext) => void;
@@ -47,6 +53,12 @@ const GROUPS: readonly RouteGroup[] = [
   taskInstancePatchRoutes,
   taskInstanceRoutes,
   taskRoutes,
+  connectionRoutes,
+  poolRoutes,
+  taskDependencyRoutes,
+  taskStateRoutes,
+  variableRoutes,
+  xcomRoutes,
 ];
 
 /** Airflow's public REST API, `/api/v2`. */
