@@ -46,7 +46,10 @@ _import_airflow_leanly()
 import structlog  # noqa: E402
 import importlib_metadata  # noqa: E402
 import msgspec  # noqa: E402
+import sqlalchemy.event  # noqa: E402
+import sqlalchemy.orm  # noqa: E402
 from pydantic import TypeAdapter  # noqa: E402
+import airflow.models  # noqa: E402
 from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: E402
 from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
 from airflow.dag_processing.importers import python_importer  # noqa: E402
@@ -59,6 +62,13 @@ from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_chan
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG  # noqa: E402
 
 BUNDLE_NAME = "dags-folder"
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.orm.Mapper, "before_configured", once=True)
+def _import_all_models() -> None:
+    # Code that makes a model object (an old-style Connection) needs all of them; nobody else does, and they are 2 MB.
+    airflow.models.import_all_models()
+
 
 CommsDecoder = comms.CommsDecoder
 _airflow_parse = task_runner.parse
