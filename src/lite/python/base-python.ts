@@ -52,7 +52,9 @@ export async function ensurePython(
     const updated = usable ? await install() : undefined;
     if (updated?.code !== 0) {
       mkdirSync(paths.home, { recursive: true, mode: 0o700 });
-      const made = await toolchain.run(["venv", "--clear", "--python", interpreter.executable, paths.venv], detail);
+      // Not left to uv: it keeps a folder that does not look like an environment yet.
+      rmSync(paths.venv, { recursive: true, force: true });
+      const made = await toolchain.run(["venv", "--python", interpreter.executable, paths.venv], detail);
       if (made.code !== 0) throw commandError({ doing: `make the virtual environment ${paths.venv}` }, made);
       const result = await install();
       if (result.code !== 0) {
