@@ -57,3 +57,15 @@ export async function versionedArchives(db: Database): Promise<{ digests: Set<st
     environments: new Set(rows.map((row) => row.environment)),
   };
 }
+
+/** The archives these runs use, of DAGs that have no running task at the moment. */
+export async function quietArchives(db: Database, dagRunIds: readonly number[]): Promise<string[]> {
+  const { rows } = await sql<{ archive_digest: string }>`
+    select distinct dag_version.archive_digest
+    from dag_run join dag_version on dag_version.id = dag_run.dag_version_id
+    where dag_run.id = any(${dagRunIds}::bigint[]) and not exists (
+      select 1 from task_instance where task_instance.state = 'running' and task_instance.dag_id = dag_run.dag_id)`.execute(
+    db,
+  );
+  return rows.map((row) => row.archive_digest);
+}

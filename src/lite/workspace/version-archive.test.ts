@@ -134,6 +134,27 @@ describe("afterwards", () => {
     expect(readFileSync(join(versions, digest, "flows/newer.csv"), "utf8")).toBe("newer");
   });
 
+  it("hands what tasks wrote beside the DAG file back to the workspace", async () => {
+    const digest = await keep();
+    const folder = join(versions, digest, "flows");
+    mkdirSync(join(folder, "out/deep"), { recursive: true });
+    writeFileSync(join(folder, "out/deep/report.txt"), "report");
+    writeFileSync(join(folder, "result.csv"), "result");
+    writeFileSync(join(folder, "mine.csv"), "the task's");
+    mkdirSync(join(folder, "__pycache__"));
+    write("flows/mine.csv", "the user's");
+    await archive.refreshLinks(digest);
+    const live = (name: string) => readFileSync(join(workspace, "flows", name), "utf8");
+    expect([live("out/deep/report.txt"), live("result.csv"), live("mine.csv")]).toEqual([
+      "report",
+      "result",
+      "the user's",
+    ]);
+    expect(readFileSync(join(folder, "result.csv"), "utf8")).toBe("result");
+    expect(readFileSync(join(folder, "mine.csv"), "utf8")).toBe("the task's");
+    expect(lstatSync(join(folder, "out")).isSymbolicLink()).toBe(true);
+  });
+
   it("removes archives no version names, and leaves the live files alone", async () => {
     const kept = await keep();
     write("flows/dag.py", "changed\n");

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import {
+  cp,
   lstat,
   mkdir,
   readdir,
@@ -113,7 +114,10 @@ export class VersionArchive {
     return wanted.size === 0 ? manifest : null;
   }
 
-  /** Makes what appeared in the workspace beside archived files reachable, and forgets what went. */
+  /**
+   * Makes what appeared in the workspace beside archived files reachable, and forgets what went. What tasks wrote beside
+   * their DAG file goes where it would be without versions: into the workspace.
+   */
   async refreshLinks(digest: string, listings: Listings = new Map()): Promise<void> {
     const manifest = await this.#readManifest(digest);
     if (!manifest) return;
@@ -191,6 +195,11 @@ export class VersionArchive {
       const live = listings.get(folder) ?? (await this.#linkable(folder));
       listings.set(folder, live);
       const present = await readdir(join(archive, folder), { withFileTypes: true });
+      for (const entry of present) {
+        const relPath = posix.join(folder, entry.name);
+        const foreign = !entry.isSymbolicLink() && !own.has(relPath) && entry.name !== "__pycache__";
+        if (foreign && !entry.name.startsWith(MANIFEST)) await this.#handBack(archive, relPath);
+      }
       const linked = new Set(present.filter((entry) => entry.isSymbolicLink()).map(({ name }) => name));
       const occupied = new Set(present.map(({ name }) => name));
       for (const name of live) {
@@ -200,6 +209,20 @@ export class VersionArchive {
       }
       for (const name of linked) await unlink(join(archive, folder, name)).catch(() => undefined);
     }
+  }
+
+  async #handBack(archive: string, relPath: string): Promise<void> {
+    const [from, to] = [join(archive, relPath), join(this.#workspace, relPath)];
+    // The user has something else there: neither may be lost.
+    if (await exists(to)) return;
+    try {
+      await rename(from, to);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
+      await cp(from, to, { recursive: true, preserveTimestamps: true });
+      await rm(from, { recursive: true });
+    }
+    await symlink(to, from).catch(ignoreExisting);
   }
 
   async #linkable(folder: string): Promise<string[]> {

@@ -20,7 +20,7 @@ import type { ParsedDag, ParseRequest, ParseResult } from "../../domain/parse-re
 import { systemClock } from "../../kit/clock.ts";
 import { toJsonText } from "../../kit/json-text.ts";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
-import { serializedDag } from "../../../test/support/factories.ts";
+import { makeRun, makeTaskInstance, serializedDag } from "../../../test/support/factories.ts";
 import { ProjectEnvironments } from "./project-environments.ts";
 import { WorkspaceProcessor, type WorkspaceProcessorConfig } from "./workspace-processor.ts";
 
@@ -47,6 +47,7 @@ beforeEach(async () => {
   home = realpathSync(mkdtempSync(join(tmpdir(), "leoflow-workspace-")));
   workspace = join(home, "workspace");
   mkdirSync(workspace);
+  await test.db.deleteFrom("dag_run").execute();
   await test.db.deleteFrom("dag").execute();
   await test.db.deleteFrom("import_error").execute();
   events = new EventBus();
@@ -385,6 +386,23 @@ it("keeps the files of versions and shows them new data", async () => {
     .executeTakeFirstOrThrow();
   expect(row).toMatchObject({ dag_rel_path: "f/a.py", environment: "default" });
   expect(existsSync(posix.join(home, "versions", row.archive_digest, "f/a.py"))).toBe(true);
+});
+
+it("moves what tasks wrote beside their DAG file into the workspace, once no task runs", async () => {
+  write("f/a.py", dag('dag("a")'));
+  await start();
+  const { archive_digest } = await test.db.selectFrom("dag_version").select("archive_digest").executeTakeFirstOrThrow();
+  const run = await makeRun(test.db, { dag_id: "a" });
+  const ti = await makeTaskInstance(test.db, { dag_run_id: run.id, state: "running", task_id: "other" });
+  writeFileSync(join(home, "versions", archive_digest, "f/out.csv"), "1");
+  const ended = { id: "x", taskId: "t", mapIndex: -1, wakeAt: null, newId: null, mappedLength: null } as const;
+  const end = () => events.publish({ kind: "task-instance", dagRunId: run.id, state: "success", ...ended });
+  end();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(existsSync(join(workspace, "f/out.csv"))).toBe(false);
+  await test.db.updateTable("task_instance").set({ state: "success" }).where("id", "=", ti.id).execute();
+  end();
+  await vi.waitFor(() => expect(readFileSync(join(workspace, "f/out.csv"), "utf8")).toBe("1"));
 });
 
 it("brings back a DAG that was deleted while its file is there", async () => {

@@ -16,6 +16,7 @@ import type { IgnoreSyntax } from "./ignore-rules.ts";
 import { Mutex } from "./mutex.ts";
 import type { ProjectEnvironments } from "./project-environments.ts";
 import { PathChanges } from "./path-changes.ts";
+import { TaskOutputs } from "./task-outputs.ts";
 import { TouchedPaths } from "./touched-paths.ts";
 import { VersionArchive } from "./version-archive.ts";
 
@@ -61,6 +62,7 @@ interface Live extends OpenWorkspace {
   changes: PathChanges;
   watcher: FolderWatcher;
   poller: ChangePoller;
+  outputs: TaskOutputs;
 }
 
 /** Keeps the database's DAGs equal to the workspace's files. */
@@ -177,6 +179,7 @@ export class WorkspaceProcessor implements Service {
       dependencies,
       archive,
       changes: new PathChanges(workspace, { finder, files, dependencies, archive, touchLater: touch }),
+      outputs: new TaskOutputs(this.#kit, { db, events, archive }),
       watcher: new FolderWatcher(this.#kit.logger, workspace, touch),
       poller: new ChangePoller(
         workspace,
@@ -195,6 +198,7 @@ export class WorkspaceProcessor implements Service {
     this.#live?.watcher.close();
     this.#live?.poller.stop();
     this.#live?.files.stop();
+    this.#live?.outputs.stop();
     this.#live = null;
   }
 
