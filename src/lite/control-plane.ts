@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import { PythonRuntime } from "../agent/python-runtime.ts";
+import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
 import { EventBus } from "../domain/events.ts";
 import { timetableFor } from "../domain/timetable/timetable-for.ts";
@@ -90,6 +91,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       db,
       held: () => executor.held(),
       settle: (id, exit) => execution.exited(id, exit),
+      logEnd: (ti, reason) =>
+        appendToTaskLog(
+          kit,
+          paths.logs,
+          { dagId: ti.dag_id, runId: ti.run_id, taskId: ti.task_id, mapIndex: ti.map_index, tryNumber: ti.try_number },
+          reason,
+        ),
       requeue: (id, dagRunId) => scheduler.requeue(id, dagRunId),
     },
     { heartbeatTimeoutMs: 30_000, queuedTimeoutMs: 10_000 },

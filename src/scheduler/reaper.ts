@@ -1,7 +1,7 @@
 import { instantMs } from "../kit/instant.ts";
 import type { Kit } from "../kit/service.ts";
 import type { ProcessExit } from "../domain/task-execution.ts";
-import { executingTaskInstances } from "../store/lost-tasks.ts";
+import { executingTaskInstances, type ExecutingRow } from "../store/lost-tasks.ts";
 import type { Database } from "../store/database.ts";
 
 export interface ReaperDeps {
@@ -10,6 +10,8 @@ export interface ReaperDeps {
   held(): ReadonlySet<string>;
   /** TaskExecution.exited: retries or fails the try. */
   settle(id: string, exit: ProcessExit): Promise<void>;
+  /** Writes the last line of a lost try's log; nobody else is left to do it. */
+  logEnd(ti: ExecutingRow, reason: string): Promise<void>;
   /** Hands a queued try to the executor again. */
   requeue(id: string, dagRunId: number): Promise<void>;
 }
@@ -50,7 +52,7 @@ export class Reaper {
         await this.#deps.requeue(row.id, row.dag_run_id);
         counts.requeued++;
       } else {
-        await this.#settle(row.id, LOST_ON_RESTART);
+        await this.#settle(row, LOST_ON_RESTART);
         counts.lost++;
       }
     }
@@ -70,15 +72,16 @@ export class Reaper {
         if (now - since >= this.#config.queuedTimeoutMs) await this.#deps.requeue(row.id, row.dag_run_id);
       } else {
         const lastSign = Math.max(since, row.last_heartbeat_at === null ? 0 : instantMs(row.last_heartbeat_at));
-        if (now - lastSign >= this.#config.heartbeatTimeoutMs) await this.#settle(row.id, LOST_HEARTBEAT);
+        if (now - lastSign >= this.#config.heartbeatTimeoutMs) await this.#settle(row, LOST_HEARTBEAT);
       }
     }
     this.#unheldSince = unheld;
   }
 
-  async #settle(id: string, reason: string): Promise<void> {
-    this.#kit.logger.warn({ taskInstance: id }, reason);
-    await this.#deps.settle(id, {
+  async #settle(row: ExecutingRow, reason: string): Promise<void> {
+    this.#kit.logger.warn({ taskInstance: row.id, dagId: row.dag_id, taskId: row.task_id }, reason);
+    await this.#deps.logEnd(row, reason);
+    await this.#deps.settle(row.id, {
       code: null,
       signal: null,
       taskState: null,

@@ -304,18 +304,21 @@ describe("Scheduler", () => {
 
     const second = controlPlane();
     await second.scheduler.start();
+    const ended: string[] = [];
     const reaper = new Reaper(
       kit,
       {
         db: database.db,
         held: () => second.executor.held(),
         settle: (id, exit) => second.execution.exited(id, exit),
+        logEnd: async (ti, reason) => void ended.push(`${ti.task_id}: ${reason}`),
         requeue: (id, dagRunId) => second.scheduler.requeue(id, dagRunId),
       },
       { heartbeatTimeoutMs: 30_000, queuedTimeoutMs: 10_000 },
     );
     expect(await reaper.adoptAfterRestart()).toEqual({ lost: 1, requeued: 1 });
     await finishedAs(run, "success");
+    expect(ended).toEqual(["b: lost: Leoflow stopped while this task was running"]);
     expect(second.executor.order.sort()).toEqual(["b#2", "c#1", "d#1"]);
   });
 

@@ -6,6 +6,11 @@ import type { Database } from "./database.ts";
 export interface ExecutingRow {
   id: string;
   dag_run_id: number;
+  dag_id: string;
+  run_id: string;
+  task_id: string;
+  map_index: number;
+  try_number: number;
   state: TaskInstanceState;
   queued_dttm: Instant | null;
   last_heartbeat_at: Instant | null;
@@ -14,8 +19,10 @@ export interface ExecutingRow {
 /** Every try that some process should hold: few rows, found by a partial index. */
 export async function executingTaskInstances(db: Database): Promise<ExecutingRow[]> {
   return await db
-    .selectFrom("task_instance")
-    .select(["id", "dag_run_id", "queued_dttm", "last_heartbeat_at", sql<TaskInstanceState>`state`.as("state")])
-    .where("state", "in", ["queued", "running", "restarting"])
+    .selectFrom("task_instance as ti")
+    .innerJoin("dag_run", "dag_run.id", "ti.dag_run_id")
+    .select(["ti.id", "ti.dag_run_id", "ti.dag_id", "dag_run.run_id", "ti.task_id", "ti.map_index", "ti.try_number"])
+    .select(["ti.queued_dttm", "ti.last_heartbeat_at", sql<TaskInstanceState>`ti.state`.as("state")])
+    .where("ti.state", "in", ["queued", "running", "restarting"])
     .execute();
 }

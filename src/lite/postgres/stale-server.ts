@@ -56,9 +56,8 @@ export async function recoverStaleServer(dataDir: string, waitMs = 20_000): Prom
       fix: "stop the other Leoflow that uses this folder",
     });
   }
-  if (!isAlive(left.pid)) return "none";
-  // PostgreSQL would take the living stranger for itself and refuse. Its own backends may outlive it by a moment, though,
-  // and starting beside them would destroy data: the shared memory they are attached to tells.
+  // Its own backends may outlive a killed postmaster by a moment, and starting beside them would destroy data: the shared
+  // memory they are attached to tells.
   const deadline = Date.now() + waitMs;
   while (attachedTo(left.sharedMemoryId) > 0) {
     if (Date.now() > deadline) {
@@ -68,7 +67,11 @@ export async function recoverStaleServer(dataDir: string, waitMs = 20_000): Prom
     }
     await pause(50);
   }
+  // A number that answers to a signal belongs to a stranger or to a zombie that nobody has waited for yet: PostgreSQL would
+  // take either for itself and refuse, over both of its lock files.
+  if (!answersToSignals(left.pid)) return "none";
   rmSync(join(dataDir, "postmaster.pid"), { force: true });
+  if (left.socketDir) rmSync(join(left.socketDir, ".s.PGSQL.5432.lock"), { force: true });
   return "removed";
 }
 
@@ -84,12 +87,25 @@ async function isPostgres(pid: number): Promise<boolean> {
   return /(^|\/)postgres(\s|$)/m.test((await runCommand(["ps", "-o", "command=", "-p", String(pid)])).stdout);
 }
 
+/** A zombie is not alive: it only waits for its parent to notice. */
 export function isAlive(pid: number): boolean {
+  return answersToSignals(pid) && !isZombie(pid);
+}
+
+function answersToSignals(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+function isZombie(pid: number): boolean {
+  try {
+    return /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
   }
 }
 
