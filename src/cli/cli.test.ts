@@ -14,7 +14,7 @@ async function run(...args: string[]): Promise<{ code: number; out: string; err:
   vi.spyOn(process.stdout, "write").mockImplementation((text) => ((out += String(text)), true));
   vi.spyOn(process.stderr, "write").mockImplementation((text) => ((err += String(text)), true));
   vi.spyOn(console, "log").mockImplementation((text) => (out += `${String(text)}\n`));
-  const code = await runCli(args, { startControlPlane: () => Promise.reject(new Error("not in this test")) });
+  const code = await runCli(args, { loadControlPlane: () => Promise.reject(new Error("not in this test")) });
   vi.restoreAllMocks();
   return { code, out, err };
 }

@@ -8,7 +8,7 @@ import { addVersionCommand } from "./version.ts";
 const WRONG_USE = 2;
 
 export interface CliDependencies {
-  startControlPlane: StartControlPlane;
+  loadControlPlane: () => Promise<StartControlPlane>;
 }
 
 /** Runs one command line and returns the exit code: 0 well, 1 failed, 2 wrongly used. */
@@ -22,7 +22,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
     .exitOverride()
     .configureOutput({ outputError: () => undefined })
     .addHelpText("after", "\nExamples:\n  leoflow lite\n  leoflow lite --port 9000\n  leoflow version --json\n");
-  addLiteCommand(program, dependencies.startControlPlane);
+  addLiteCommand(program, dependencies.loadControlPlane);
   addVersionCommand(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   if (args.length === 0) {

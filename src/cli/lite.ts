@@ -16,7 +16,7 @@ interface Options {
 }
 
 /** `leoflow lite`: everything on this machine, until Ctrl-C. */
-export function addLiteCommand(program: Command, startControlPlane: StartControlPlane): void {
+export function addLiteCommand(program: Command, loadControlPlane: () => Promise<StartControlPlane>): void {
   program
     .command("lite")
     .summary("run Leoflow on this machine")
@@ -38,11 +38,14 @@ Environment:
   LEOFLOW_LITE_PORT, LEOFLOW_HOST, LEOFLOW_WORKSPACE, LEOFLOW_LOG_LEVEL, NO_COLOR
 `,
     )
-    .action((options: Options) => runLite(options, startControlPlane));
+    .action((options: Options) => runLite(options, loadControlPlane));
 }
 
-async function runLite(options: Options, startControlPlane: StartControlPlane): Promise<void> {
+async function runLite(options: Options, loadControlPlane: () => Promise<StartControlPlane>): Promise<void> {
   const began = performance.now();
+  // Read while PostgreSQL starts; its error is met where it is awaited.
+  const controlPlane = loadControlPlane();
+  controlPlane.catch(() => undefined);
   const environment = readEnvironment();
   const terminal = processTerminal(environment.noColor);
   const calledOff = new AbortController();
@@ -87,7 +90,7 @@ async function runLite(options: Options, startControlPlane: StartControlPlane): 
       port: options.port === undefined ? undefined : parsePort(options.port, "--port"),
       host: options.host,
       workspace: pathOption(options.workspace ?? environment.workspace, environment.userHome),
-      startControlPlane,
+      startControlPlane: async (all) => (await controlPlane)(all),
       progress: new TerminalProgress(terminal),
       onWarning: (line) => process.stderr.write(`  ${line}\n`),
       onFailure,
