@@ -117,6 +117,12 @@ class Dist {
   }
 }
 
+/**
+ * The page of rendered templates imports a module that its wheel does not bring, and goes on without when that fails. Failing
+ * inside the module keeps the missing file from looking like an error of this server.
+ */
+const ABSENT_MODULE = 'throw new Error("the Airflow wheel does not bring this module");\n';
+
 export interface StaticUi {
   /** The single-page app; answers every path that is nobody else's. */
   sendIndex(request: FastifyRequest, reply: FastifyReply): FastifyReply;
@@ -131,6 +137,9 @@ export function registerStaticUi(app: FastifyInstance, context: ApiContext, conf
     packedDir,
   );
   const open = { config: { role: "public" as const } };
+  app.get("/static/wasm/sqlparser_rs_wasm.js", open, (_request, reply) =>
+    reply.type("text/javascript; charset=utf-8").header("cache-control", "public, max-age=3600").send(ABSENT_MODULE),
+  );
   app.get<{ Params: { "*": string } }>("/static/*", open, (request, reply) => sendFile(main, request, reply));
   app.get<{ Params: { "*": string } }>("/auth/static/*", open, (request, reply) => sendFile(login, request, reply));
   app.get("/auth/*", open, (request, reply) => sendIndex(login, request, reply));

@@ -27,6 +27,7 @@ import { taskDependencyRoutes } from "./task-dependencies.ts";
 import { taskStateRoutes } from "./task-states.ts";
 import { variableRoutes } from "./variables.ts";
 import { xcomRoutes } from "./xcoms.ts";
+import { hitlRoutes } from "./hitl.ts";
 
 /** A group of routes; its paths are written below `/api/v2`. */
 type RouteGroup = (app: TypedApp, context: ApiContext) => void;
@@ -59,6 +60,7 @@ const GROUPS: readonly RouteGroup[] = [
   taskStateRoutes,
   variableRoutes,
   xcomRoutes,
+  hitlRoutes,
 ];
 
 /** Airflow's public REST API, `/api/v2`. */
