@@ -6,7 +6,7 @@ import type { DagFileProcessor, ProcessOutcome } from "./dag-file-processor.ts";
 import { messageOf, type Project } from "./discovery.ts";
 import type { FileDependencies } from "./file-dependencies.ts";
 import type { Mutex } from "./mutex.ts";
-import { ParseQueue } from "./parse-queue.ts";
+import { ParseQueue, type Lane } from "./parse-queue.ts";
 import { environmentName, type ProjectEnvironments } from "./project-environments.ts";
 import type { Listings, VersionArchive } from "./version-archive.ts";
 
@@ -67,7 +67,13 @@ export class DagFiles {
     this.#kit = kit;
     this.#deps = deps;
     this.#runtime = config.runtime;
-    this.#queue = new ParseQueue(config.concurrency, (relPath) => this.#process(relPath));
+    const base: Lane = { name: "base", limit: config.concurrency };
+    // Warming another environment's Python takes seconds; the files that need none must not wait for it.
+    const projects: Lane = { name: "projects", limit: 1 };
+    this.#queue = new ParseQueue(
+      (relPath) => (dependenciesOf(this.projectOf(relPath)).length > 0 ? projects : base),
+      (relPath) => this.#process(relPath),
+    );
   }
 
   has(relPath: string): boolean {

@@ -1,16 +1,23 @@
-/** Runs a job per file, a few at a time, one at a time per file. A file added while it runs, runs again. */
+export interface Lane {
+  name: string;
+  /** Jobs at a time. */
+  limit: number;
+}
+
+/** Runs a job per file, a few at a time in each lane, one at a time per file. A file added while it runs, runs again. */
 export class ParseQueue {
-  readonly #concurrency: number;
+  readonly #laneOf: (relPath: string) => Lane;
   readonly #run: (relPath: string) => Promise<void>;
   /** Saves of the user go before the backlog. */
   readonly #urgent = new Set<string>();
   readonly #backlog = new Set<string>();
-  readonly #running = new Set<string>();
+  /** With the lane each runs in. */
+  readonly #running = new Map<string, string>();
   readonly #again = new Map<string, boolean>();
 
   /** `run` must not reject. */
-  constructor(concurrency: number, run: (relPath: string) => Promise<void>) {
-    this.#concurrency = concurrency;
+  constructor(laneOf: (relPath: string) => Lane, run: (relPath: string) => Promise<void>) {
+    this.#laneOf = laneOf;
     this.#run = run;
   }
 
@@ -47,18 +54,31 @@ export class ParseQueue {
   }
 
   #fill(): void {
-    while (this.#running.size < this.#concurrency) {
-      const [next] = this.#urgent.size > 0 ? this.#urgent : this.#backlog;
-      if (next === undefined) return;
-      this.remove(next);
-      this.#running.add(next);
-      void this.#run(next).finally(() => {
-        this.#running.delete(next);
-        const again = this.#again.get(next);
-        this.#again.delete(next);
-        if (again !== undefined) this.add(next, again);
+    for (let next = this.#next(); next; next = this.#next()) {
+      const { relPath, lane } = next;
+      this.remove(relPath);
+      this.#running.set(relPath, lane);
+      void this.#run(relPath).finally(() => {
+        this.#running.delete(relPath);
+        const again = this.#again.get(relPath);
+        this.#again.delete(relPath);
+        if (again !== undefined) this.add(relPath, again);
         this.#fill();
       });
     }
+  }
+
+  #next(): { relPath: string; lane: string } | null {
+    const busy = [...this.#running.values()];
+    const full = new Set<string>();
+    for (const waiting of [this.#urgent, this.#backlog]) {
+      for (const relPath of waiting) {
+        const { name, limit } = this.#laneOf(relPath);
+        if (full.has(name)) continue;
+        if (busy.filter((lane) => lane === name).length < limit) return { relPath, lane: name };
+        full.add(name);
+      }
+    }
+    return null;
   }
 }
