@@ -38,13 +38,21 @@ const SENSITIVE = [
   "service_account",
 ];
 
+/** Airflow's names for greedy path parameters, by what the event is about. */
+const STARS = [
+  ["variable", "variable_key"],
+  ["xcom", "xcom_key"],
+  ["pool", "pool_name"],
+] as const;
+
 type Fields = Record<string, unknown>;
 
 /**
  * A hook for routes that change something: `{ preValidation: audited(context.db, "patch_dag") }`, so that refused requests are
- * on record too. `star` is Airflow's name for a greedy path parameter.
+ * on record too.
  */
-export function audited(db: Database, event: string, star = "key") {
+export function audited(db: Database, event: string) {
+  const star = STARS.find(([word]) => event.includes(word))?.[1] ?? "key";
   return async (request: FastifyRequest): Promise<void> => {
     const body = bodyOf(request);
     if (body && DRY_RUN_EVENTS.has(event) && (body.dry_run ?? true) === true) return;
