@@ -48,6 +48,7 @@ async function runLite(options: Options, loadControlPlane: () => Promise<StartCo
   controlPlane.catch(() => undefined);
   const environment = readEnvironment();
   const terminal = processTerminal(environment.noColor);
+  const progress = new TerminalProgress(terminal);
   const calledOff = new AbortController();
   let running: RunningLite | undefined;
   let exitCode = 0;
@@ -91,8 +92,8 @@ async function runLite(options: Options, loadControlPlane: () => Promise<StartCo
       host: options.host,
       workspace: pathOption(options.workspace ?? environment.workspace, environment.userHome),
       startControlPlane: async (all) => (await controlPlane)(all),
-      progress: new TerminalProgress(terminal),
-      onWarning: (line) => process.stderr.write(`  ${line}\n`),
+      progress,
+      onWarning: (line) => progress.note(line),
       onFailure,
       signal: calledOff.signal,
     });
