@@ -1,5 +1,6 @@
 import type { JsonText } from "../kit/json-text.ts";
 import { instantFromMicros } from "../kit/instant.ts";
+import { JsonOutput } from "./json-output.ts";
 
 /** Reads msgpack, either as JavaScript values or, for what user code made, as JSON text that tells 1 from 1.0. */
 export class MsgpackReader {
@@ -66,35 +67,45 @@ export class MsgpackReader {
 
   /** The next value as JSON text. Floats are written as Python writes them: 1.0, 1e+16, NaN, Infinity. */
   json(): JsonText {
-    return this.#json() as JsonText;
+    const out = new JsonOutput(Math.min(this.#buffer.length - this.position, 1 << 26) + 64);
+    this.#writeJson(out);
+    return out.finish() as JsonText;
   }
 
-  #json(): string {
+  #writeJson(out: JsonOutput): void {
     const token = this.#token();
     switch (token.kind) {
       case "scalar":
-        return String(token.value);
+        return out.ascii(String(token.value));
       case "float":
-        return pythonFloat(token.value);
-      case "string":
-        return JSON.stringify(this.#string(token.length));
+        return out.ascii(pythonFloat(token.value));
+      case "string": {
+        const start = this.position;
+        this.position += token.length;
+        if (this.position > this.#buffer.length) throw new RangeError("msgpack ends early");
+        return out.string(this.#buffer, start, this.position);
+      }
       case "binary":
-        return JSON.stringify(this.#bytes(token.length).toString("base64"));
+        return out.ascii(`"${this.#bytes(token.length).toString("base64")}"`);
       case "time":
-        return JSON.stringify(this.#time(token.length));
-      case "array": {
-        let text = "[";
-        for (let i = 0; i < token.length; i++) text += i === 0 ? this.#json() : `, ${this.#json()}`;
-        return `${text}]`;
-      }
-      case "map": {
-        let text = "{";
+        return out.ascii(`"${this.#time(token.length)}"`);
+      case "array":
+        out.ascii("[");
         for (let i = 0; i < token.length; i++) {
-          text += `${i === 0 ? "" : ", "}${JSON.stringify(this.key())}: `;
-          text += this.#json();
+          if (i > 0) out.ascii(", ");
+          this.#writeJson(out);
         }
-        return `${text}}`;
-      }
+        return out.ascii("]");
+      case "map":
+        out.ascii("{");
+        for (let i = 0; i < token.length; i++) {
+          if (i > 0) out.ascii(", ");
+          const key = Buffer.from(this.key());
+          out.string(key, 0, key.length);
+          out.ascii(": ");
+          this.#writeJson(out);
+        }
+        return out.ascii("}");
     }
   }
 

@@ -1,5 +1,5 @@
 import { RawJson } from "../domain/task-execution.ts";
-import type { JsonText } from "../kit/json-text.ts";
+import { writeJsonText } from "./json-to-msgpack.ts";
 
 /** Writes msgpack. Numbers without a fraction become integers; `RawJson` keeps what its text says, so 1.0 stays a float. */
 export class MsgpackWriter {
@@ -93,10 +93,22 @@ export class MsgpackWriter {
 
   string(value: string): void {
     const length = Buffer.byteLength(value);
+    this.#stringHeader(length);
+    this.#position += this.#buffer.write(value, this.#position, "utf8");
+  }
+
+  /** A string whose UTF-8 is at hand. */
+  utf8(from: Buffer, start: number, end: number): void {
+    this.#stringHeader(end - start);
+    // A call into native code costs more than a short loop.
+    if (end - start > 64) this.#position += from.copy(this.#buffer, this.#position, start, end);
+    else for (let i = start; i < end; i++) this.#buffer[this.#position++] = from[i] as number;
+  }
+
+  #stringHeader(length: number): void {
     this.#ensure(length + 5);
     if (length < 32) this.#buffer[this.#position++] = 0xa0 | length;
     else this.#length(length, 0xd9, 0xda, 0xdb);
-    this.#position += this.#buffer.write(value, this.#position, "utf8");
   }
 
   binary(value: Uint8Array): void {
@@ -150,107 +162,4 @@ export class MsgpackWriter {
     this.#buffer.copy(larger, 0, 0, this.#position);
     this.#buffer = larger;
   }
-}
-
-const NUMBER = /-?(?:Infinity|\d+(\.\d+)?([eE][+-]?\d+)?)/y;
-const SPACE = /[ \t\n\r]*/y;
-
-/** Writes JSON text as msgpack. Reads what Python's json writes, NaN and Infinity included. */
-function writeJsonText(to: MsgpackWriter, text: JsonText): void {
-  let at = 0;
-
-  const skipSpace = () => {
-    const code = text.charCodeAt(at);
-    if (code !== 32 && code !== 10 && code !== 13 && code !== 9) return;
-    SPACE.lastIndex = at;
-    SPACE.exec(text);
-    at = SPACE.lastIndex;
-  };
-  const fail = (): never => {
-    throw new SyntaxError(`not JSON at ${at}: ${text.slice(at, at + 20)}`);
-  };
-  const word = (expected: string): void => {
-    if (!text.startsWith(expected, at)) fail();
-    at += expected.length;
-  };
-  const string = (): string => {
-    let end = at;
-    for (;;) {
-      end = text.indexOf('"', end + 1);
-      if (end < 0) fail();
-      let backslashes = 0;
-      while (text.charCodeAt(end - 1 - backslashes) === 92) backslashes++;
-      if (backslashes % 2 === 0) break;
-    }
-    const inner = text.slice(at + 1, end);
-    const value = inner.includes("\\") ? (JSON.parse(text.slice(at, end + 1)) as string) : inner;
-    at = end + 1;
-    return value;
-  };
-  const number = (): void => {
-    NUMBER.lastIndex = at;
-    const found = NUMBER.exec(text) ?? fail();
-    at = NUMBER.lastIndex;
-    const value = Number(found[0]);
-    if (found[1] !== undefined || found[2] !== undefined || !Number.isFinite(value)) to.float(value);
-    else if (Number.isSafeInteger(value)) to.integer(value);
-    else to.bigInteger(BigInt(found[0]));
-  };
-  const members = (kind: "array" | "map", close: number, member: () => void): void => {
-    const header = to.reserveHeader();
-    let count = 0;
-    at++;
-    skipSpace();
-    if (text.charCodeAt(at) === close) at++;
-    else {
-      for (;;) {
-        member();
-        count++;
-        skipSpace();
-        const code = text.charCodeAt(at++);
-        if (code === close) break;
-        if (code !== 44) fail();
-      }
-    }
-    to.fillHeader(header, kind, count);
-  };
-  const value = (): void => {
-    skipSpace();
-    switch (text[at]) {
-      case "{":
-        return members("map", 125, () => {
-          skipSpace();
-          if (text.charCodeAt(at) !== 34) fail();
-          to.string(string());
-          skipSpace();
-          if (text.charCodeAt(at++) !== 58) fail();
-          value();
-        });
-      case "[":
-        return members("array", 93, value);
-      case '"':
-        return to.string(string());
-      case "t":
-        word("true");
-        return to.byte(0xc3);
-      case "f":
-        word("false");
-        return to.byte(0xc2);
-      case "n":
-        word("null");
-        return to.byte(0xc0);
-      case "N":
-        word("NaN");
-        return to.float(NaN);
-      case "I":
-        word("Infinity");
-        return to.float(Infinity);
-      default:
-        return number();
-    }
-  };
-
-  value();
-  skipSpace();
-  if (at !== text.length) fail();
 }

@@ -55,6 +55,7 @@ export class PythonRuntime implements Service {
   #agent: AgentSocket | null = null;
   #temporaryDir: string | null = null;
   #stopping = false;
+  #stopped: Promise<void> | null = null;
 
   constructor(kit: Kit, deps: PythonRuntimeDeps, config: PythonRuntimeConfig) {
     this.#kit = kit;
@@ -82,9 +83,19 @@ export class PythonRuntime implements Service {
     await this.#base(environment).control();
   }
 
+  /** Process id of the environment's base zygote, when it has one. */
+  basePid(environment = "default"): number | null {
+    return this.#base(environment).pid;
+  }
+
   /** Tells running tasks to end, kills them after the grace period, waits until they are settled, ends Python. */
   async stop(graceMs = this.#config.graceMs): Promise<void> {
-    if (!this.#agent || this.#stopping) return;
+    this.#stopped ??= this.#stop(graceMs);
+    await this.#stopped;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    if (!this.#agent) return;
     this.#stopping = true;
     for (const { process } of this.#tasks.values()) process.terminate("Leoflow is being stopped", graceMs);
     await Promise.allSettled([...this.#tasks.values()].map(({ done }) => done));

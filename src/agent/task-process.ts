@@ -88,7 +88,10 @@ export class TaskProcess {
       const reason = `could not start: ${error instanceof Error ? error.message : String(error)}`;
       if (this.#killReason === null) this.#log.add("error", `The task's process ${reason}`);
       await this.#log.close();
-      await this.#settle({ code: null, signal: null }, this.#killReason ?? reason);
+      await this.#settle(
+        { code: null, signal: null },
+        this.#killReason === null ? reason : `killed: ${this.#killReason}`,
+      );
     }
   }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pino } from "pino";
@@ -112,6 +112,8 @@ export interface TestRuntime {
   execution: RecordingExecution;
   home: string;
   workspace: string;
+  /** Environment of its Python processes. */
+  env: Record<string, string>;
   /** A folder that test DAGs write to: `TEST_FLAGS` in their environment. */
   flags: string;
   /** Writes a file of the workspace, which is also the one version that tasks run on. */
@@ -150,6 +152,7 @@ export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}
     execution,
     home,
     workspace,
+    env: pythonEnv(home),
     flags,
     write(path, text) {
       mkdirSync(dirname(join(workspace, path)), { recursive: true });
@@ -180,16 +183,16 @@ function pythonEnv(home: string): Record<string, string> {
   return { PATH, HOME: home, AIRFLOW_HOME: join(home, "airflow"), LANG: "C.UTF-8", TEST_FLAGS: join(home, "flags") };
 }
 
-/** Waits for something that no event tells; fails after ten seconds. */
-export async function untilTrue(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
+/** Waits for something that no event tells. */
+export async function untilTrue(condition: () => boolean, withinMs = 10_000): Promise<void> {
+  const deadline = performance.now() + withinMs;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error("waited too long");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** Command lines of processes that still carry this runtime's home in their environment, zombies apart. */
+/** Processes that work in this runtime's home, zombies apart, as "pid command line". */
 export async function processesAlive({ home }: { home: string }, withinMs = 2000): Promise<string[]> {
   const deadline = performance.now() + withinMs;
   for (;;) {
@@ -197,8 +200,9 @@ export async function processesAlive({ home }: { home: string }, withinMs = 2000
       .filter((name) => /^\d+$/.test(name))
       .flatMap((pid) => {
         try {
-          if (!readFileSync(`/proc/${pid}/environ`, "latin1").includes(`AIRFLOW_HOME=${home}/`)) return [];
-          return [readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")];
+          // A process title of its own overwrites the environment, so that is no mark.
+          if (!readlinkSync(`/proc/${pid}/cwd`).startsWith(home)) return [];
+          return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")}`];
         } catch {
           return [];
         }
