@@ -20,25 +20,14 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Which npm packages each folder may use at run time. */
 const PACKAGES: Record<string, readonly string[]> = {
   kit: ["pino", "yaml", "uuid", "@node-rs/argon2"],
-  domain: ["temporal-polyfill", "croner"],
+  domain: [,],
   store: ["kysely", "pg"],
-  agent: ["msgpackr"],
+  agent: [],
   scheduler: ["prom-client"],
   execution: [],
   executors: [],
-  api: [
-    "fastify",
-    "@fastify/static",
-    "@fastify/compress",
-    "@fastify/type-provider-typebox",
-    "typebox",
-    "ajv-formats",
-    "jose",
-    "@node-rs/argon2",
-    "yaml",
-    "prom-client",
-  ],
-  lite: ["pg", "yaml", "chokidar", "pino", "prom-client", "fastify"],
+  api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2", "yaml", "prom-client"],
+  lite: ["pg", "yaml", "pino", "prom-client", "fastify"],
   cli: ["commander", "pino", "yaml"],
 };
 
