@@ -56,17 +56,21 @@ function lengthOfSource(source: MapSource, facts: MappingFacts): number | null {
   }
 }
 
-/** A mapped task's length is how many of its instances returned something, known once all have finished. */
+/**
+ * A mapped task's length is how many of its instances returned something, known once all have finished. A plain task inside
+ * a mapped group has none: Airflow cannot expand on it either.
+ */
 function lengthOfTask(taskId: string, facts: MappingFacts): number | null {
   const task = facts.plan.byId.get(taskId);
   if (!task) return null;
   const counts = facts.rows[task.number]?.counts;
-  if (task.node.expandInput && counts && counts.finished < counts.total) return null;
+  const isMapped = task.node.expandInput !== null;
+  if (isMapped ? counts && counts.finished < counts.total : task.inMappedGroup) return null;
   const known = facts.lengths.get(taskId);
   if (known !== undefined) return known;
-  // Only a task that succeeded can have left a length we were not told of.
-  if (counts && counts.get("success") > 0 && (task.node.expandInput || !task.inMappedGroup)) facts.needed.add(taskId);
-  return null;
+  const ran = counts && counts.get("success") + (isMapped ? counts.get("failed") : 0) > 0;
+  if (ran) facts.needed.add(taskId);
+  return isMapped && counts && !ran ? 0 : null;
 }
 
 /** Indexes of another task's instances that belong to ours; null: all of them. */

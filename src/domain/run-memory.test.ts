@@ -115,8 +115,9 @@ describe("RunMemory", () => {
     const gone = { id: "x", taskId: "gone", mapIndex: -1, state: null, tryNumber: 0, wakeAt: null };
     const b = { ...gone, id: "b", taskId: "b" };
     const run = newRun(graph, { instances: [gone, b] });
-    expect(moves(run.decide(NOW))).toEqual({ gone: "removed" });
-    expect(run.decide(NOW)).toMatchObject({ runState: "failed", reason: "all_tasks_deadlocked" });
+    const decision = run.decide(NOW);
+    expect(moves(decision)).toEqual({ gone: "removed" });
+    expect(decision).toMatchObject({ runState: "failed", reason: "all_tasks_deadlocked" });
   });
 
   it("waits for the previous run where a task depends on it", () => {

@@ -24,9 +24,10 @@ import { isOpen, StateCounts, TaskRows, type Row } from "./task-rows.ts";
  * of its own and writes nothing.
  *
  * 1. `decide` changes the memory as if its decision were written. When a write is refused, load the run anew.
- * 2. A decision is a fixpoint: skips, empty tasks and expansions have run through the whole graph.
- * 3. Only tasks that a change can affect are looked at. Dependents have higher numbers than what they depend on, so one
- *    pass by number is enough, and no task instance changes twice in one decision.
+ * 2. A decision is a fixpoint: skips, empty tasks and expansions have run through the whole graph. They do so in waves,
+ *    each judged by the states before it, as Airflow's scheduler loops are: which of a skip and a failure reaches a task first
+ *    makes a difference.
+ * 3. Only tasks that a change can affect are looked at, and no task instance changes twice in one decision.
  */
 export class RunMemory {
   readonly graph: DagGraph;
@@ -139,12 +140,15 @@ export class RunMemory {
     }
     if (this.#failedFast !== null) this.#stopOthers(this.#failedFast, taking);
     const undecided: number[] = [];
-    for (let next = this.#dirty.take(); next; next = this.#dirty.take()) {
-      const task = this.#plan.tasks[next.number];
-      if (task && !this.#visit(task, next.indexes, facts, taking)) undecided.push(task.number);
-    }
+    do {
+      for (const [number, indexes] of this.#dirty.takeAll()) {
+        const task = this.#plan.tasks[number];
+        if (task && !this.#visit(task, indexes, facts, taking)) undecided.push(number);
+      }
+      this.#settle(taking);
+    } while (!this.#dirty.isEmpty);
     for (const number of undecided) this.#dirty.mark(number);
-    return taking.finish(this.#runState(facts, taking), [...facts.needed]);
+    return taking.finish(this.#runState(facts), [...facts.needed]);
   }
 
   #facts(now: Instant): RunFacts {
@@ -175,9 +179,9 @@ export class RunMemory {
     const queue = openRows(rows, indexes);
     let revised = false;
     for (const row of queue) {
-      if (!isOpen(row.state)) continue;
+      if (taking.isMoving(row)) continue;
       const judgement = judge.judge(row);
-      if (judgement.kind === "becomes") this.#move(row, judgement.state, taking);
+      if (judgement.kind === "becomes") taking.move(row, judgement.state);
       if (judgement.kind !== "ready") continue;
       if (task.needsExpansion && row.mapIndex < 0) {
         queue.push(...this.#expand(row, total, taking));
@@ -187,25 +191,25 @@ export class RunMemory {
         for (const made of this.#revise(rows, task, total, taking)) this.#schedule(made, taking);
         revised = true;
       }
-      if (isOpen(row.state)) this.#schedule(row, taking);
+      if (!taking.isMoving(row)) this.#schedule(row, taking);
     }
     return true;
   }
 
   #schedule(row: Row, taking: Taking): void {
-    const tryNumber = row.state === "up_for_reschedule" ? row.tryNumber : row.tryNumber + 1;
+    if (row.state !== "up_for_reschedule") row.tryNumber++;
     row.wakeAt = null;
-    this.#move(row, row.task.node.inheritsFromEmptyOperator ? "success" : "scheduled", taking, tryNumber);
+    taking.move(row, row.task.node.inheritsFromEmptyOperator ? "success" : "scheduled");
   }
 
   /** `TaskMap.expand_mapped_task`: the unexpanded row becomes index 0, the others are made. Returns what is to be judged now. */
   #expand(unexpanded: Row, total: number | null, taking: Taking): Row[] {
     const rows = this.#rowsOf(unexpanded.task);
     for (const row of rows.byIndex.values()) {
-      if (row.mapIndex >= (total ?? 0) && row.state !== "removed") this.#move(row, "removed", taking);
+      if (row.mapIndex >= (total ?? 0) && row.state !== "removed") taking.move(row, "removed");
     }
     if (total === null || total < 1) {
-      this.#move(unexpanded, total === null ? "upstream_failed" : "skipped", taking);
+      taking.move(unexpanded, total === null ? "upstream_failed" : "skipped");
       return [];
     }
     const fresh: Row[] = [];
@@ -229,7 +233,7 @@ export class RunMemory {
     const complete = rows.counts.total === total && rows.highestIndex === total - 1 && !rows.byIndex.has(-1);
     if (complete) return [];
     for (const row of rows.byIndex.values()) {
-      if ((row.mapIndex < 0 || row.mapIndex >= total) && row.state !== "removed") this.#move(row, "removed", taking);
+      if ((row.mapIndex < 0 || row.mapIndex >= total) && row.state !== "removed") taking.move(row, "removed");
     }
     const missing = range(0, total).filter((index) => !rows.byIndex.has(index));
     const made = missing.map((mapIndex) => this.#make(task, mapIndex));
@@ -250,13 +254,13 @@ export class RunMemory {
       const node = this.#plan.tasks[number]?.node;
       if (!node || node.isTeardown || node.taskId === failedTaskId) continue;
       for (const row of rows.byIndex.values()) {
-        if (!isFinished(row.state)) this.#move(row, row.state === "running" ? "failed" : "skipped", taking);
+        if (!isFinished(row.state)) taking.move(row, row.state === "running" ? "failed" : "skipped");
       }
     }
   }
 
   /** `DagRun.update_state`. */
-  #runState(facts: RunFacts, taking: Taking): Pick<Decision, "runState" | "reason"> {
+  #runState(facts: RunFacts): Pick<Decision, "runState" | "reason"> {
     if (this.#counts.finished === this.#counts.total) {
       const failed = this.#plan.leaves.some(({ number }) => {
         const counts = this.#rows[number]?.counts;
@@ -264,7 +268,7 @@ export class RunMemory {
       });
       return failed ? { runState: "failed", reason: "task_failure" } : { runState: "success", reason: "success" };
     }
-    const stuck = this.#counts.active === 0 && !taking.didAnything && facts.needed.size === 0;
+    const stuck = this.#counts.active === 0 && facts.needed.size === 0;
     return stuck && this.#isDeadlocked(facts)
       ? { runState: "failed", reason: "all_tasks_deadlocked" }
       : { runState: "running", reason: null };
@@ -286,12 +290,12 @@ export class RunMemory {
     });
   }
 
-  #move(row: Row, to: DecidedState, taking: Taking, tryNumber = row.tryNumber): void {
-    const from = row.state;
-    row.tryNumber = tryNumber;
-    this.#setState(row, to);
-    taking.moved(row, from, to);
-    this.#markDependents(row);
+  /** Ends a wave: what it moved takes effect. */
+  #settle(taking: Taking): void {
+    for (const [row, to] of taking.settle()) {
+      this.#setState(row, to);
+      this.#markDependents(row);
+    }
   }
 
   #setState(row: Row, state: TaskInstanceState | null): void {
@@ -346,14 +350,23 @@ export class RunMemory {
 /** A decision while it is being taken. */
 class Taking {
   readonly transitions: Transition[] = [];
+  #moving = new Map<Row, DecidedState>();
   readonly #expansions: { expansion: Omit<Expansion, "create">; made: readonly Row[] }[] = [];
 
-  get didAnything(): boolean {
-    return this.transitions.length > 0 || this.#expansions.length > 0;
+  move(row: Row, to: DecidedState): void {
+    this.#moving.set(row, to);
+    this.transitions.push({ ...bare(row), taskId: row.task.node.taskId, from: row.state, to, isNew: row.isNew });
   }
 
-  moved(row: Row, from: TaskInstanceState | null, to: DecidedState): void {
-    this.transitions.push({ ...bare(row), taskId: row.task.node.taskId, from, to, isNew: row.isNew });
+  isMoving(row: Row): boolean {
+    return this.#moving.has(row);
+  }
+
+  /** What moved since the last time. */
+  settle(): Map<Row, DecidedState> {
+    const moved = this.#moving;
+    this.#moving = new Map();
+    return moved;
   }
 
   expanded(task: PlannedTask, unexpanded: Expansion["unexpanded"], made: readonly Row[]): void {
