@@ -20,15 +20,15 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Which npm packages each folder may use at run time. */
 const PACKAGES: Record<string, readonly string[]> = {
   kit: ["pino", "yaml", "uuid", "@node-rs/argon2"],
-  domain: [,],
+  domain: [],
   store: ["kysely", "pg"],
   agent: [],
-  scheduler: ["prom-client"],
+  scheduler: [],
   execution: [],
   executors: [],
-  api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2", "yaml", "prom-client"],
-  lite: ["pg", "yaml", "pino", "prom-client", "fastify"],
-  cli: ["commander", "pino", "yaml"],
+  api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2"],
+  lite: ["pg", "yaml", "prom-client"],
+  cli: ["commander"],
 };
 
 const root = resolve(import.meta.dirname, "..");
