@@ -90,6 +90,8 @@ function conditions(filter: TaskInstanceFilter): Condition[] {
   const dates = filter.strictDates ? inRange : inOpenRange;
   return [
     ...equals(column("ti.dag_id"), filter.dagId),
+    // Once more on the run: (dag_id, run_id) is the index that finds it.
+    ...equals(column("dr.dag_id"), filter.dagId),
     ...equals(column("dr.run_id"), filter.runId),
     ...equals(column("ti.task_id"), filter.taskId),
     ...(filter.mapped ? [sql<SqlBool>`ti.map_index >= 0`] : []),

@@ -32,6 +32,7 @@ export async function selectTaskInstances(
     .innerJoin("dag_run as dr", "dr.id", "ti.dag_run_id")
     .select("ti.id")
     .where("ti.dag_id", "=", selection.dagId)
+    .where("dr.dag_id", "=", selection.dagId)
     .orderBy("dr.id")
     .orderBy("ti.task_id")
     .orderBy("ti.map_index");

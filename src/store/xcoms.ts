@@ -89,6 +89,7 @@ export async function listXComs(
 ): Promise<{ rows: XComRow[]; total: number }> {
   const query = described(db, [
     ...equals(column("x.dag_id"), filter.dagId),
+    ...equals(column("dr.dag_id"), filter.dagId),
     ...equals(column("dr.run_id"), filter.runId),
     ...equals(column("x.task_id"), filter.taskId),
     ...equals(column("x.map_index"), filter.mapIndex),
@@ -104,7 +105,7 @@ export async function listXComs(
 }
 
 const at = (place: XComPlace): Condition[] => [
-  ...equals(column("x.dag_id"), place.dagId),
+  ...equals(column("dr.dag_id"), place.dagId),
   ...equals(column("dr.run_id"), place.runId),
   ...equals(column("x.task_id"), place.taskId),
   ...equals(column("x.map_index"), place.mapIndex),

@@ -83,7 +83,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/connections",
-    { schema: { body: connection }, config: op, preHandler: audited(db, "post_connection") },
+    { schema: { body: connection }, config: op, preValidation: audited(db, "post_connection") },
     async ({ body }, reply) => {
       const given = checked(body, ["body"]);
       const row = await createConnection(db, body.connection_id, newColumns(given));
@@ -99,7 +99,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: idParams, querystring: Type.Object(updateMaskQuery), body: connection },
       config: op,
-      preHandler: audited(db, "patch_connection"),
+      preValidation: audited(db, "patch_connection"),
     },
     async ({ params, query, body }) => {
       const connId = params.connection_id;
@@ -113,7 +113,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
 
   app.delete(
     "/connections/:connection_id",
-    { schema: { params: idParams }, config: op, preHandler: audited(db, "delete_connection") },
+    { schema: { params: idParams }, config: op, preValidation: audited(db, "delete_connection") },
     async ({ params }, reply) => {
       const connId = params.connection_id;
       if ((await deleteConnections(db, [connId])).length === 0) throw missing(connId);
@@ -123,7 +123,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
 
   app.patch(
     "/connections",
-    { schema: { body: bulk }, config: op, preHandler: audited(db, "bulk_connections") },
+    { schema: { body: bulk }, config: op, preValidation: audited(db, "bulk_connections") },
     async ({ body }) => {
       const given = new Map<ConnectionBody, ConnectionFields>();
       body.actions.forEach((action, at) =>
@@ -178,7 +178,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
   const tests = new ConnectionTests(context);
   app.post(
     "/connections/enqueue-test",
-    { schema: { body: testBody }, config: op, preHandler: audited(db, "enqueue_connection_test") },
+    { schema: { body: testBody }, config: op, preValidation: audited(db, "enqueue_connection_test") },
     async ({ body }, reply) => {
       const given = checked(body, ["body"]);
       const save = async (): Promise<void> => {
@@ -207,7 +207,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/connections/defaults",
-    { config: op, preHandler: audited(db, "create_default_connections") },
+    { config: op, preValidation: audited(db, "create_default_connections") },
     async (_request, reply) => {
       for (const { conn_id, ...rest } of DEFAULT_CONNECTIONS) await createConnection(db, conn_id, newColumns(rest));
       return reply.code(204).send();

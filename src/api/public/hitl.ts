@@ -120,7 +120,7 @@ export function hitlRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params, body: answerBody },
       config: { role: "USER" },
-      preHandler: audited(db, "update_hitl_detail"),
+      preValidation: audited(db, "update_hitl_detail"),
     },
     async (request) => {
       const { body } = request;

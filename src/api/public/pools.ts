@@ -69,7 +69,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/pools",
-    { schema: { body: pool }, config: op, preHandler: audited(db, "post_pool") },
+    { schema: { body: pool }, config: op, preValidation: audited(db, "post_pool") },
     async ({ body }, reply) => {
       refuseTeam(body);
       if (!(await createPool(db, body.name, newFields(body)))) {
@@ -85,7 +85,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: nameParams, querystring: Type.Object(updateMaskQuery), body: patchBody },
       config: op,
-      preHandler: audited(db, "patch_pool"),
+      preValidation: audited(db, "patch_pool"),
     },
     async ({ params, query, body }) => {
       const name = params["*"];
@@ -104,7 +104,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
 
   app.delete(
     "/pools/*",
-    { schema: { params: nameParams }, config: op, preHandler: audited(db, "delete_pool") },
+    { schema: { params: nameParams }, config: op, preValidation: audited(db, "delete_pool") },
     async ({ params }, reply) => {
       const name = params["*"];
       if (name === DEFAULT_POOL) throw badRequest("Default Pool can't be deleted");
@@ -116,7 +116,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
 
   app.patch(
     "/pools",
-    { schema: { body: bulk }, config: op, preHandler: audited(db, "bulk_pools") },
+    { schema: { body: bulk }, config: op, preValidation: audited(db, "bulk_pools") },
     async ({ body }) => {
       for (const action of body.actions) {
         for (const entity of action.entities) if (typeof entity !== "string") refuseTeam(entity);

@@ -11,6 +11,7 @@ import { ApiError } from "../errors.ts";
 import { taskInstanceNotFound } from "./task-instances.ts";
 
 const taskParams = Type.Object({ dag_id: Type.String(), dag_run_id: Type.String(), task_id: Type.String() });
+const querystring = Type.Object({ map_index: Type.Integer({ default: -1 }) });
 const mappedParams = Type.Object({ ...taskParams.properties, map_index: Type.Integer() });
 
 /** One reason why a task instance is not queued yet, under Airflow's name for the rule. */
@@ -29,7 +30,9 @@ export function taskDependencyRoutes(app: TypedApp, context: ApiContext): void {
     if (!row) throw new ApiError(404, [taskInstanceNotFound(place).detail]);
     return { dependencies: await dependenciesOf(context, row) };
   };
-  app.get(`${TASK}/dependencies`, { schema: { params: taskParams } }, ({ params }) => answer(params, -1));
+  app.get(`${TASK}/dependencies`, { schema: { params: taskParams, querystring } }, ({ params, query }) =>
+    answer(params, query.map_index),
+  );
   app.get(`${TASK}/:map_index/dependencies`, { schema: { params: mappedParams } }, ({ params }) =>
     answer(params, params.map_index),
   );

@@ -204,6 +204,18 @@ describe("PATCH of a task instance", () => {
     expect(await states()).toMatchObject({ a: "success" });
   });
 
+  it("takes a map index in the path or beside it", async () => {
+    for (const map_index of [0, 1, 2]) {
+      await makeTaskInstance(test.db, { dag_run_id: dagRunId, map_index, try_number: 1 });
+    }
+    const marked = await patch("/a?map_index=1", { new_state: "skipped" });
+    expect(marked.json()).toMatchObject({ total_entries: 1, task_instances: [{ map_index: 1, state: "skipped" }] });
+    expect((await patch("/a/2", { new_state: "skipped" })).json()).toMatchObject({ total_entries: 1 });
+    const rest = await patch("/a/dry_run?map_index=0", { new_state: "skipped" });
+    expect(rest.json()).toMatchObject({ total_entries: 1, task_instances: [{ map_index: 0 }] });
+    expect((await patch("/a/dry_run", { new_state: "skipped" })).json()).toMatchObject({ total_entries: 2 });
+  });
+
   it("checks the state, the task and the instance", async () => {
     expect((await patch("/a", { new_state: "queued" })).json()).toMatchObject({
       detail: [

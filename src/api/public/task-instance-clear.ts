@@ -50,7 +50,7 @@ export function clearTaskInstanceRoutes(app: TypedApp, context: ApiContext): voi
     {
       schema: { params: dagParams, body: clearBody },
       config: { role: "USER" },
-      preHandler: audited(db, "post_clear_task_instances"),
+      preValidation: audited(db, "post_clear_task_instances"),
     },
     async (request, reply) => {
       const { body } = request;

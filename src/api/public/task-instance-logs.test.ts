@@ -143,9 +143,9 @@ describe("task logs", () => {
     expect((await api.get(`/api/v2/dags/${run.dag_id}/dagRuns/${id}/taskInstances/a/logs/1`)).statusCode).toBe(404);
   });
 
-  it("pages a log of 200 MB without holding it", async () => {
+  it("pages a log longer than anybody shows without holding it", async () => {
     const { file, url } = await loggedTask("success");
-    const lines = writeBigLog(file(), 200);
+    const lines = writeBigLog(file(), 64);
     const before = process.memoryUsage().rss;
 
     const page = (await api.get(url())).json<Page>();
@@ -157,7 +157,7 @@ describe("task logs", () => {
     expect(shown.some(({ event }) => event.includes("MiB of this log are left out"))).toBe(true);
     expect(shown.at(-1)?.n).toBe(lines - 1);
     expect(JSON.stringify(shown).length).toBeLessThan(10 * 1024 * 1024);
-    expect(process.memoryUsage().rss - before).toBeLessThan(150 * 1024 * 1024);
+    expect(process.memoryUsage().rss - before).toBeLessThan(60 * 1024 * 1024);
   });
 
   it("cuts a line no browser could show", async () => {

@@ -32,6 +32,8 @@ const patchBody = strictObject(patchFields);
 export type PatchBody = Static<typeof patchBody>;
 
 const maskQuery = Type.Object(updateMaskQuery);
+/** The path without a map index takes one as a parameter too, which is how the UI sends it. */
+const taskQuery = Type.Object({ ...updateMaskQuery, map_index: Type.Optional(Type.Integer()) });
 const taskParams = Type.Object({ dag_id: Type.String(), dag_run_id: Type.String(), task_id: Type.String() });
 const mappedParams = Type.Object({ ...taskParams.properties, map_index: Type.Integer() });
 const groupParams = Type.Object({ dag_id: Type.String(), dag_run_id: Type.String(), group_id: Type.String() });
@@ -53,16 +55,17 @@ export function taskInstancePatchRoutes(app: TypedApp, context: ApiContext): voi
     schema: { params, querystring, body: patchBody },
     config: { role: "USER" as const },
   });
-  const auditing = (event: string) => ({ preHandler: audited(db, event) });
+  const auditing = (event: string) => ({ preValidation: audited(db, event) });
 
   const patch = async (place: TaskPlace, body: PatchBody, mask: string[] | undefined, user: string) => {
     const { graph, rows } = await requireTask(context, place);
     await applyPatch(context, { graph, place, rows, body, mask, user });
     return toTaskInstanceCollection(await rowsAt(context, place));
   };
-  app.patch(TASK, { ...options(taskParams, maskQuery), ...auditing("patch_task_instance") }, async (request, reply) => {
+  app.patch(TASK, { ...options(taskParams, taskQuery), ...auditing("patch_task_instance") }, async (request, reply) => {
     const { params, body, query } = request;
-    return sendRaw(reply, await patch({ ...params, map_index: null }, body, query.update_mask, userOf(request).name));
+    const place = { ...params, map_index: query.map_index ?? null };
+    return sendRaw(reply, await patch(place, body, query.update_mask, userOf(request).name));
   });
   app.patch(
     `${TASK}/:map_index`,
@@ -80,8 +83,8 @@ export function taskInstancePatchRoutes(app: TypedApp, context: ApiContext): voi
     const ids = await selectToMark(db, markRequest({ graph, place, body, state }));
     return toTaskInstanceCollection(await findTaskInstancesById(db, ids));
   };
-  app.patch(`${TASK}/dry_run`, options(taskParams, maskQuery), async ({ params, body, query }, reply) =>
-    sendRaw(reply, await dryRun({ ...params, map_index: null }, body, query.update_mask)),
+  app.patch(`${TASK}/dry_run`, options(taskParams, taskQuery), async ({ params, body, query }, reply) =>
+    sendRaw(reply, await dryRun({ ...params, map_index: query.map_index ?? null }, body, query.update_mask)),
   );
   app.patch(`${TASK}/:map_index/dry_run`, options(mappedParams, maskQuery), async ({ params, body, query }, reply) =>
     sendRaw(reply, await dryRun(params, body, query.update_mask)),

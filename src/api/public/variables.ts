@@ -79,7 +79,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/variables",
-    { schema: { body: variable }, config: op, preHandler: audited(db, "post_variable") },
+    { schema: { body: variable }, config: op, preValidation: audited(db, "post_variable") },
     async (request, reply) => {
       const { body } = request;
       refuseTeam(body);
@@ -95,7 +95,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: keyParams, querystring: Type.Object(updateMaskQuery), body: variable },
       config: op,
-      preHandler: audited(db, "patch_variable"),
+      preValidation: audited(db, "patch_variable"),
     },
     async (request) => {
       const { params, query, body } = request;
@@ -112,7 +112,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
 
   app.delete(
     "/variables/*",
-    { schema: { params: keyParams }, config: op, preHandler: audited(db, "delete_variable") },
+    { schema: { params: keyParams }, config: op, preValidation: audited(db, "delete_variable") },
     async ({ params }, reply) => {
       if ((await deleteVariables(db, [params["*"]])).length === 0) throw missing(params["*"]);
       return reply.code(204).send();
@@ -121,7 +121,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
 
   app.patch(
     "/variables",
-    { schema: { body: bulk }, config: op, preHandler: audited(db, "bulk_variables") },
+    { schema: { body: bulk }, config: op, preValidation: audited(db, "bulk_variables") },
     async (request) => {
       const exact = exactBody(request);
       const exactOf = new Map<Variable, ExactJson | undefined>();

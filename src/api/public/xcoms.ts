@@ -120,7 +120,7 @@ export function xcomRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: taskParams, body: createBody },
       config: user,
-      preHandler: audited(db, "create_xcom_entry"),
+      preValidation: audited(db, "create_xcom_entry"),
     },
     async (request, reply) => {
       const { params, body } = request;
@@ -144,7 +144,7 @@ export function xcomRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: keyParams, body: updateBody },
       config: user,
-      preHandler: audited(db, "update_xcom_entry"),
+      preValidation: audited(db, "update_xcom_entry"),
     },
     async (request, reply) => {
       const place = placeOf(request.params, request.params["*"], request.body.map_index);
@@ -158,7 +158,7 @@ export function xcomRoutes(app: TypedApp, context: ApiContext): void {
     {
       schema: { params: keyParams, querystring: Type.Object(mapIndexQuery) },
       config: user,
-      preHandler: audited(db, "delete_xcom_entry"),
+      preValidation: audited(db, "delete_xcom_entry"),
     },
     async ({ params, query }, reply) => {
       const place = placeOf(params, params["*"], query.map_index);
