@@ -22,8 +22,16 @@ export function buildIfStale() {
 export async function startLite(args) {
   installPackages();
   buildIfStale();
+  endWithParent();
   process.argv.splice(1, process.argv.length, join(root, "bin/leoflow"), "lite", ...args);
   await import("../dist/main.js");
+}
+
+/** A SIGTERM for npm ends only npm and its shell. Their end is ours, or Leoflow would run on without an owner. */
+function endWithParent() {
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  setInterval(() => process.ppid !== parent && process.kill(process.pid, "SIGTERM"), 500).unref();
 }
 
 function modified(path) {

@@ -8,6 +8,8 @@ import { readyBlock } from "./ready-block.ts";
 import { processTerminal, seconds, TerminalProgress } from "./terminal-progress.ts";
 
 const STOP_LIMIT_MS = 5_000;
+/** npm hands a Ctrl-C on that the terminal has sent already: one press can come twice. */
+const SAME_PRESS_MS = 500;
 
 interface Options {
   port?: string;
@@ -68,9 +70,14 @@ async function runLite(options: Options, loadControlPlane: () => Promise<StartCo
     terminal.write(`  Stopped in ${seconds(stopping)}\n`);
     process.exit(exitCode);
   };
+  let signalled = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
-    // The second one is impatience: PostgreSQL's guardian and the Python processes see our end and end themselves.
-    if (calledOff.signal.aborted) process.exit(130);
+    if (calledOff.signal.aborted) {
+      // A second one is impatience: PostgreSQL's guardian and the Python processes see our end and end themselves.
+      if (performance.now() - signalled > SAME_PRESS_MS) process.exit(130);
+      return;
+    }
+    signalled = performance.now();
     calledOff.abort(new CalledOff());
     void finish(signal === "SIGINT" ? "Ctrl-C; once more ends it at once" : signal);
   };
