@@ -100,7 +100,8 @@ async function runLite(options: Options, loadControlPlane: () => Promise<StartCo
       workspace: pathOption(options.workspace ?? environment.workspace, environment.userHome),
       startControlPlane: async (all) => (await controlPlane)(all),
       progress,
-      onWarning: (line) => progress.note(line),
+      // What comes while all stops is the echo of stopping; it is in the log.
+      onWarning: (line) => calledOff.signal.aborted || progress.note(line),
       onFailure,
       signal: calledOff.signal,
     });
