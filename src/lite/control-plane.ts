@@ -201,5 +201,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 /** The user's own environment, as tasks under Airflow see it; what belongs to Leoflow itself is kept from them. */
 function pythonEnvironment(airflowHome: string): Record<string, string> {
   const env = childEnvironment({ AIRFLOW_HOME: airflowHome, LEOFLOW_ADMIN_PASSWORD: undefined });
+  // The UI's configuration page shows what is no secret, unless the user says otherwise.
+  env["AIRFLOW__API__EXPOSE_CONFIG"] ??= "non-sensitive-only";
   return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
