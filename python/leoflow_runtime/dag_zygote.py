@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import socket
@@ -10,7 +9,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from leoflow_runtime import compat, log_channel
+from leoflow_runtime import compat, log_channel, shared_heap
 from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
 from leoflow_runtime.processes import adopt_orphans
 from leoflow_runtime.workspace import put_on_path
@@ -66,8 +65,7 @@ class DagZygote(ForkServer):
                 _warm_templates(dag)
         compat.use_loaded_dags(self.bag, self.bundle)
         compat.drop_fork_caches()
-        gc.collect()
-        gc.freeze()
+        shared_heap.share(immortal=False)
 
     def handle(self, command: Command) -> None:
         if command["op"] != "task":

@@ -14,12 +14,12 @@ def main() -> NoReturn:
     path, fd = sys.argv[-2], int(sys.argv[-1])
     gc.disable()
 
-    from leoflow_runtime.processes import adopt_orphans, die_with_parent, live_on, return_free_memory
+    from leoflow_runtime.processes import adopt_orphans, die_with_parent, live_on
 
     adopt_orphans()
     # Until the loop below hears the control socket's end.
     die_with_parent(os.getppid())
-    from leoflow_runtime import dag_zygote, forkserver, log_channel, parser, requests, warm
+    from leoflow_runtime import dag_zygote, forkserver, log_channel, parser, requests, shared_heap, warm
 
     class BaseZygote(forkserver.ForkServer):
         def handle(self, command: forkserver.Command) -> None:
@@ -35,9 +35,7 @@ def main() -> NoReturn:
 
     log_channel.open_channel()
     warm.warm()
-    gc.collect()
-    gc.freeze()
-    return_free_memory()
+    shared_heap.share(immortal=True)
     live_on()
     control = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
