@@ -42,7 +42,7 @@ interface Progress {
 type Part = { kind: "events"; events: LogEvent[] } | { kind: "lines"; path: string; stretch: Stretch };
 
 interface LogEvent {
-  timestamp: string | null;
+  timestamp?: string | null;
   event: string;
   [field: string]: unknown;
 }
@@ -186,7 +186,7 @@ function logPath(context: ApiContext, params: Static<typeof logParams>, mapIndex
 }
 
 function events(...texts: string[]): Part {
-  return { kind: "events", events: texts.map((event) => ({ timestamp: null, event })) };
+  return { kind: "events", events: texts.map((event) => ({ event })) };
 }
 
 function sourceDetails(sources: readonly string[]): Part {
@@ -208,49 +208,63 @@ function noLogs(found: LoggedTry, now: Instant): Part {
   };
 }
 
-/** Every event of the answer as the text of a JSON object. */
-async function* eventsOf(answer: Answer): AsyncGenerator<string> {
-  for (const part of answer.parts) {
-    if (part.kind === "events") yield* part.events.map((event) => JSON.stringify(event));
-    else for await (const line of linesOf(part.path, part.stretch)) if (line !== "") yield toEvent(line);
-  }
-}
-
-/** A line as the supervisor wrote it; what is no event (a crash's last words, a cut line) becomes the text of one. */
-function toEvent(line: string): string {
-  if (line.startsWith("{")) {
-    try {
-      if (typeof (JSON.parse(line) as { event?: unknown }).event === "string") return line;
-    } catch {
-      // Told below as it is.
-    }
-  }
-  return JSON.stringify({ timestamp: null, event: line });
+/** How an answer is written around its events. */
+interface Frame {
+  before: string;
+  between: string;
+  after: string;
+  /** What an event of our own without a time has: in JSON lines Airflow writes a null, in pages nothing. */
+  untimed: null | undefined;
 }
 
 function sendNdjson(reply: FastifyReply, answer: Answer, token: string | null): FastifyReply {
   if (token) reply.header("Airflow-Continuation-Token", token);
-  return reply.type("application/x-ndjson").send(streamOf(answer, { before: "", between: "\n", after: "\n" }));
+  const frame = { before: "", between: "\n", after: "\n", untimed: null };
+  return reply.type("application/x-ndjson").send(streamOf(answer, frame));
 }
 
 function sendJson(reply: FastifyReply, answer: Answer, token: string | null): FastifyReply {
   const after = `],"continuation_token":${JSON.stringify(token)}}`;
-  return reply.type("application/json").send(streamOf(answer, { before: '{"content":[', between: ",", after }));
+  const frame = { before: '{"content":[', between: ",", after, untimed: undefined };
+  return reply.type("application/json").send(streamOf(answer, frame));
 }
 
-/** The events in chunks worth a write each. */
-function streamOf(answer: Answer, around: { before: string; between: string; after: string }): Readable {
+/** The answer in chunks worth a write each. */
+function streamOf(answer: Answer, frame: Frame): Readable {
   async function* chunks(): AsyncGenerator<string> {
-    let chunk = around.before;
+    let chunk = frame.before;
     let first = true;
-    for await (const event of eventsOf(answer)) {
-      chunk += first ? event : around.between + event;
+    for await (const event of eventsOf(answer, frame.untimed)) {
+      chunk += first ? event : frame.between + event;
       first = false;
       if (chunk.length < CHUNK_CHARACTERS) continue;
       yield chunk;
       chunk = "";
     }
-    yield first && around.before === "" ? "" : chunk + around.after;
+    yield first && frame.before === "" ? "" : chunk + frame.after;
   }
   return Readable.from(chunks(), { objectMode: false });
+}
+
+/** Every event of the answer as the text of a JSON object. */
+async function* eventsOf(answer: Answer, untimed: null | undefined): AsyncGenerator<string> {
+  const written = (event: LogEvent): string => JSON.stringify({ timestamp: untimed, ...event });
+  for (const part of answer.parts) {
+    if (part.kind === "events") yield* part.events.map(written);
+    else {
+      for await (const line of linesOf(part.path, part.stretch)) {
+        if (line !== "") yield isEvent(line) ? line : written({ event: line });
+      }
+    }
+  }
+}
+
+/** Whether the supervisor wrote this line; else it is a crash's last words, or a line that was cut. */
+function isEvent(line: string): boolean {
+  if (!line.startsWith("{")) return false;
+  try {
+    return typeof (JSON.parse(line) as { event?: unknown }).event === "string";
+  } catch {
+    return false;
+  }
 }
