@@ -3,6 +3,8 @@ import { rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { randomUUID } from "node:crypto";
 import { build } from "esbuild";
+import { programVersion } from "../../src/kit/version.ts";
+import { loadMigrations } from "../../src/store/migrations.ts";
 import { sharedHome } from "./home.ts";
 
 /** A program of ours in TypeScript as a process of its own, for tests that must kill it. */
@@ -24,6 +26,10 @@ export async function bundleProgram(entry: string): Promise<BundledProgram> {
     platform: "node",
     target: "node20",
     format: "esm",
+    define: {
+      LEOFLOW_VERSION: JSON.stringify(programVersion),
+      LEOFLOW_MIGRATIONS: JSON.stringify(loadMigrations()),
+    },
     logLevel: "warning",
   });
   const started: ChildProcess[] = [];
