@@ -1,27 +1,45 @@
-/** Tasks to be looked at, by number: all their instances, or some indexes. */
-export class DirtyTasks {
-  #indexes = new Map<number, Set<number> | null>();
+import { MinHeap } from "./min-heap.ts";
 
-  get isEmpty(): boolean {
-    return this.#indexes.size === 0;
+type Indexes = Set<number> | null;
+
+/** Tasks to be looked at, by number, wave after wave: all their instances (null), or some indexes. */
+export class DirtyTasks {
+  #next = new Map<number, Indexes>();
+  #wave = new Map<number, Indexes>();
+  readonly #order = new MinHeap<number>((a, b) => a < b);
+
+  /** For the next wave. Without an index: all instances of the task. */
+  mark(number: number, mapIndex?: number): void {
+    const known = this.#next.get(number);
+    if (mapIndex === undefined) this.#next.set(number, null);
+    else if (known === undefined) this.#next.set(number, new Set([mapIndex]));
+    else known?.add(mapIndex);
   }
 
-  /** Without an index: all instances of the task. */
-  mark(number: number, mapIndex?: number): void {
-    const known = this.#indexes.get(number);
-    if (mapIndex === undefined) this.#indexes.set(number, null);
-    else if (known === undefined) this.#indexes.set(number, new Set([mapIndex]));
-    else known?.add(mapIndex);
+  /** For the wave that is going on. */
+  markNow(number: number): void {
+    if (!this.#wave.has(number)) this.#order.push(number);
+    this.#wave.set(number, null);
   }
 
   markEverything(tasks: number): void {
     for (let number = 0; number < tasks; number++) this.mark(number);
   }
 
-  /** What is marked so far, lowest number first; null: all instances. */
-  takeAll(): [number: number, indexes: ReadonlySet<number> | null][] {
-    const taken = [...this.#indexes].sort(([a], [b]) => a - b);
-    this.#indexes = new Map();
-    return taken;
+  /** False when nothing is marked. */
+  beginWave(): boolean {
+    this.#wave = this.#next;
+    this.#next = new Map();
+    for (const number of this.#wave.keys()) this.#order.push(number);
+    return this.#wave.size > 0;
+  }
+
+  /** The wave's lowest number, which is looked at now. */
+  take(): { number: number; indexes: ReadonlySet<number> | null } | null {
+    const number = this.#order.pop();
+    if (number === undefined) return null;
+    const indexes = this.#wave.get(number) ?? null;
+    this.#wave.delete(number);
+    return { number, indexes };
   }
 }

@@ -3,13 +3,11 @@ import type { DagGraph } from "./dag-graph.ts";
 import type {
   DecidedState,
   Decision,
-  Expansion,
   InstanceChange,
   InstanceSnapshot,
   PreviousRun,
   RunSnapshot,
   SkipRecord,
-  Transition,
 } from "./decision.ts";
 import { DirtyTasks } from "./dirty-tasks.ts";
 import { instanceCount } from "./mapping.ts";
@@ -17,6 +15,7 @@ import { MinHeap } from "./min-heap.ts";
 import { planOf, type PlannedTask, type RunPlan } from "./run-plan.ts";
 import { isFinished, type TaskInstanceState } from "./states.ts";
 import { TaskJudge, type RunFacts } from "./task-judge.ts";
+import { Taking } from "./taking.ts";
 import { isOpen, StateCounts, TaskRows, type Row } from "./task-rows.ts";
 
 /**
@@ -55,7 +54,7 @@ export class RunMemory {
     for (const instance of snapshot.instances) {
       const task = this.#plan.byId.get(instance.taskId);
       if (!task) this.#orphans.push(instance);
-      else this.#add({ ...instance, task, isNew: false });
+      else this.#add({ ...instance, task, isNew: false, moving: null });
     }
     this.#dirty.markEverything(this.#plan.tasks.length);
   }
@@ -136,17 +135,18 @@ export class RunMemory {
       if (due) this.#dirty.mark(due.task.number, due.mapIndex);
     }
     for (const orphan of this.#orphans.splice(0)) {
-      if (orphan.state !== "removed") taking.transitions.push({ ...bare(orphan), from: orphan.state, to: "removed" });
+      if (orphan.state !== "removed") taking.removeOrphan(orphan);
     }
     if (this.#failedFast !== null) this.#stopOthers(this.#failedFast, taking);
     const undecided: number[] = [];
-    do {
-      for (const [number, indexes] of this.#dirty.takeAll()) {
-        const task = this.#plan.tasks[number];
-        if (task && !this.#visit(task, indexes, facts, taking)) undecided.push(number);
+    this.#settle(taking);
+    while (this.#dirty.beginWave()) {
+      for (let next = this.#dirty.take(); next; next = this.#dirty.take()) {
+        const task = this.#plan.tasks[next.number];
+        if (task && !this.#visit(task, next.indexes, facts, taking)) undecided.push(next.number);
       }
       this.#settle(taking);
-    } while (!this.#dirty.isEmpty);
+    }
     for (const number of undecided) this.#dirty.mark(number);
     return taking.finish(this.#runState(facts), [...facts.needed]);
   }
@@ -179,9 +179,9 @@ export class RunMemory {
     const queue = openRows(rows, indexes);
     let revised = false;
     for (const row of queue) {
-      if (taking.isMoving(row)) continue;
+      if (row.moving !== null) continue;
       const judgement = judge.judge(row);
-      if (judgement.kind === "becomes") taking.move(row, judgement.state);
+      if (judgement.kind === "becomes") this.#end(row, judgement.state, taking);
       if (judgement.kind !== "ready") continue;
       if (task.needsExpansion && row.mapIndex < 0) {
         queue.push(...this.#expand(row, total, taking));
@@ -191,9 +191,15 @@ export class RunMemory {
         for (const made of this.#revise(rows, task, total, taking)) this.#schedule(made, taking);
         revised = true;
       }
-      if (!taking.isMoving(row)) this.#schedule(row, taking);
+      if (row.moving === null) this.#schedule(row, taking);
     }
     return true;
+  }
+
+  /** Ends an instance without running it. What expands on it sees that in the same wave. */
+  #end(row: Row, state: DecidedState, taking: Taking): void {
+    taking.move(row, state);
+    if (row.mapIndex < 0) for (const number of row.task.mappedDependents) this.#dirty.markNow(number);
   }
 
   #schedule(row: Row, taking: Taking): void {
@@ -209,7 +215,7 @@ export class RunMemory {
       if (row.mapIndex >= (total ?? 0) && row.state !== "removed") taking.move(row, "removed");
     }
     if (total === null || total < 1) {
-      taking.move(unexpanded, total === null ? "upstream_failed" : "skipped");
+      this.#end(unexpanded, total === null ? "upstream_failed" : "skipped", taking);
       return [];
     }
     const fresh: Row[] = [];
@@ -242,7 +248,16 @@ export class RunMemory {
   }
 
   #make(task: PlannedTask, mapIndex: number): Row {
-    const row: Row = { id: this.#newId(), task, mapIndex, state: null, tryNumber: 0, wakeAt: null, isNew: true };
+    const row: Row = {
+      id: this.#newId(),
+      task,
+      mapIndex,
+      state: null,
+      tryNumber: 0,
+      wakeAt: null,
+      isNew: true,
+      moving: null,
+    };
     this.#add(row);
     return row;
   }
@@ -292,8 +307,9 @@ export class RunMemory {
 
   /** Ends a wave: what it moved takes effect. */
   #settle(taking: Taking): void {
-    for (const [row, to] of taking.settle()) {
-      this.#setState(row, to);
+    for (const row of taking.settle()) {
+      this.#setState(row, row.moving);
+      row.moving = null;
       this.#markDependents(row);
     }
   }
@@ -345,53 +361,6 @@ export class RunMemory {
   #rowsOf(task: PlannedTask): TaskRows {
     return this.#rows[task.number] as TaskRows;
   }
-}
-
-/** A decision while it is being taken. */
-class Taking {
-  readonly transitions: Transition[] = [];
-  #moving = new Map<Row, DecidedState>();
-  readonly #expansions: { expansion: Omit<Expansion, "create">; made: readonly Row[] }[] = [];
-
-  move(row: Row, to: DecidedState): void {
-    this.#moving.set(row, to);
-    this.transitions.push({ ...bare(row), taskId: row.task.node.taskId, from: row.state, to, isNew: row.isNew });
-  }
-
-  isMoving(row: Row): boolean {
-    return this.#moving.has(row);
-  }
-
-  /** What moved since the last time. */
-  settle(): Map<Row, DecidedState> {
-    const moved = this.#moving;
-    this.#moving = new Map();
-    return moved;
-  }
-
-  expanded(task: PlannedTask, unexpanded: Expansion["unexpanded"], made: readonly Row[]): void {
-    this.#expansions.push({ expansion: { taskId: task.node.taskId, unexpanded }, made });
-  }
-
-  finish(state: Pick<Decision, "runState" | "reason">, lengthsNeeded: string[]): Decision {
-    const expansions = this.#expansions.map(({ expansion, made }) => ({
-      ...expansion,
-      create: made.map((row) => {
-        row.isNew = false;
-        return {
-          id: row.id,
-          mapIndex: row.mapIndex,
-          state: row.state as DecidedState | null,
-          tryNumber: row.tryNumber,
-        };
-      }),
-    }));
-    return { expansions, transitions: this.transitions, ...state, lengthsNeeded };
-  }
-}
-
-function bare(row: Pick<Row, "id" | "mapIndex" | "tryNumber"> & { taskId?: string }): Omit<Transition, "from" | "to"> {
-  return { id: row.id, taskId: row.taskId ?? "", mapIndex: row.mapIndex, tryNumber: row.tryNumber, isNew: false };
 }
 
 function snapshotOf({ id, task, mapIndex, state, tryNumber, wakeAt }: Row): InstanceSnapshot {

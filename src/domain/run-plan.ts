@@ -29,6 +29,8 @@ export interface PlannedTask {
   expandInputs: readonly ExpandInput[];
   /** Tasks whose return values its own expansion (or else its closest mapped group's) iterates over. */
   mappedDependencies: readonly number[];
+  /** The other way round. */
+  mappedDependents: readonly number[];
   /** The same of all its mapped groups. */
   expansionDependencies: ReadonlySet<number>;
   /** Upstreams that skip what is below them: branches, short circuits. */
@@ -96,6 +98,7 @@ function makePlan(graph: DagGraph): RunPlan {
       inMappedGroup: task.mappedGroups.length > 0,
       expandInputs,
       mappedDependencies: ownDependencies,
+      mappedDependents: [],
       expansionDependencies,
       skippingUpstream: upstream.filter((other) => node(other).inheritsFromSkipMixin),
       sharedGroups,
@@ -103,9 +106,12 @@ function makePlan(graph: DagGraph): RunPlan {
       dependents: [],
     };
   });
+  const mappedDependents = nodes.map((): number[] => []);
+  for (const task of tasks) for (const other of task.mappedDependencies) mappedDependents[other]?.push(task.number);
   const planned = tasks.map((task, number) => ({
     ...task,
     dependents: [...(dependents[number] ?? [])].sort((a, b) => a - b),
+    mappedDependents: mappedDependents[number] ?? [],
   }));
   return {
     graph,

@@ -117,13 +117,17 @@ export class TaskJudge {
     return relevantIndexes(mapIndex, this.#ownCount, { count, furtherMapped: shared.furtherMapped });
   }
 
-  /** What a mapped task iterates over must have succeeded, whatever the trigger rule (`MappedTaskUpstreamDep`). */
+  /**
+   * What a mapped task iterates over must have succeeded, whatever the trigger rule (`MappedTaskUpstreamDep`). Unlike the
+   * rule, this sees what moved in the same wave: Airflow asks the database.
+   */
   #byMappedDependencies(): Judgement {
     let unsuccessful = false;
     let failed = false;
     let skipped = false;
     for (const number of this.#task.mappedDependencies) {
-      const state = this.#facts.rows[number]?.byIndex.get(-1)?.state ?? null;
+      const row = this.#facts.rows[number]?.byIndex.get(-1);
+      const state = row?.moving ?? row?.state ?? null;
       if (!isFinished(state) || state === "success") continue;
       unsuccessful = true;
       failed ||= state === "failed" || state === "upstream_failed";

@@ -1,4 +1,5 @@
 import type { Instant } from "../kit/instant.ts";
+import type { DecidedState } from "./decision.ts";
 import type { PlannedTask } from "./run-plan.ts";
 import { FINISHED_STATES, TASK_INSTANCE_STATES, type TaskInstanceState } from "./states.ts";
 
@@ -11,6 +12,8 @@ export interface Row {
   wakeAt: Instant | null;
   /** Its row is made by the decision that is being taken. */
   isNew: boolean;
+  /** The state it takes at the end of the wave that is going on. */
+  moving: DecidedState | null;
 }
 
 type StateName = TaskInstanceState | "none";
