@@ -10,3 +10,9 @@ if (found[0] < 20 || (found[0] === 20 && found[1] < 11)) {
   );
   process.exit(1);
 }
+if (process.platform === "win32") {
+  process.stderr.write(
+    "error: Leoflow does not run on Windows itself\n  fix: use it inside WSL 2, with Node installed there\n",
+  );
+  process.exit(1);
+}

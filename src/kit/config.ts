@@ -67,9 +67,10 @@ export function expandHome(path: string, userHome: string): string {
   return path === "~" || path.startsWith("~/") ? join(userHome, path.slice(1)) : path;
 }
 
-/** The environment for a child process: ours, with changes; `undefined` takes a variable away. */
+/** The environment for a child process: ours, with changes; `undefined` takes a variable away. Tasks see no password. */
 export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { ...process.env };
+  delete env["LEOFLOW_ADMIN_PASSWORD"];
   for (const [name, value] of Object.entries(changes)) {
     if (value === undefined) delete env[name];
     else env[name] = value;

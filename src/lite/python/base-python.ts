@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { commandError } from "../command.ts";
 import type { LeoflowPaths } from "../paths.ts";
 import { silentProgress, type Progress } from "../progress.ts";
-import { Toolchain } from "./toolchain.ts";
+import { PINNED_PYTHON, Toolchain } from "./toolchain.ts";
 
 /** The Python that parses DAGs and runs tasks. */
 export interface BasePython {
@@ -15,6 +15,9 @@ export interface BasePython {
 /** `~/.leoflow/venv/.leoflow-deps`: what is installed. It is written last, so an interrupted install has none. */
 interface Marker {
   lock: string;
+  /** What was asked for; another release may pin another. */
+  pinned_python?: string;
+  /** What it runs on. */
   python: string;
   site_packages: string;
 }
@@ -34,7 +37,8 @@ export async function ensurePython(
   const markerFile = join(paths.venv, ".leoflow-deps");
   const marker = readMarker(markerFile);
   // existsSync follows the link, so a system Python that went away is noticed.
-  const usable = marker !== undefined && existsSync(executable);
+  const usable =
+    marker !== undefined && existsSync(executable) && (marker.pinned_python ?? PINNED_PYTHON) === PINNED_PYTHON;
   if (usable && marker.lock === lock) return { executable, sitePackages: join(paths.venv, marker.site_packages) };
 
   const interpreter = await toolchain.interpreter();
@@ -68,7 +72,12 @@ export async function ensurePython(
       }
     }
     const sitePackages = await sitePackagesOf(toolchain, executable);
-    const written: Marker = { lock, python: interpreter.version, site_packages: sitePackages };
+    const written: Marker = {
+      lock,
+      pinned_python: PINNED_PYTHON,
+      python: interpreter.version,
+      site_packages: sitePackages,
+    };
     writeFileSync(`${markerFile}.new`, `${JSON.stringify(written, null, 2)}\n`);
     renameSync(`${markerFile}.new`, markerFile);
     return { executable, sitePackages: join(paths.venv, sitePackages) };
