@@ -8,6 +8,7 @@ import { instantRangeOf, instantRangeQuery } from "../query.ts";
 import { enumOf } from "../schema.ts";
 import { instantOrNull, secondsBetween } from "../serialize.ts";
 import { durationStats } from "./duration-stats.ts";
+import { plannedRuns } from "./planned-runs.ts";
 
 const DagParams = Type.Object({ dag_id: Type.String() });
 
@@ -27,7 +28,8 @@ export function toRunGlance(run: RunGlance) {
 }
 
 /** What the pages of a DAG and of a run show beside the public API's answers. */
-export function runRoutes(app: TypedApp, { db }: ApiContext): void {
+export function runRoutes(app: TypedApp, context: ApiContext): void {
+  const { db, kit } = context;
   app.get("/dags/:dag_id/latest_run", { schema: { params: DagParams } }, async (request, reply) => {
     const { dag_id } = request.params;
     if (dag_id === "~") {
@@ -72,13 +74,21 @@ export function runRoutes(app: TypedApp, { db }: ApiContext): void {
   app.get("/calendar/:dag_id", { schema: { params: DagParams, querystring: CalendarQuery } }, async (request) => {
     const { dag_id } = request.params;
     const { query } = request;
-    if (!(await findDagRow(db, dag_id))) throw notFound(`The Dag with ID: \`${dag_id}\` was not found`);
-    const cells = await calendarCells(db, dag_id, {
-      granularity: query.granularity,
-      logicalDate: instantRangeOf(query, "logical_date"),
-      partitionDate: instantRangeOf(query, "partition_date"),
-    });
-    const dag_runs = cells.map(({ date, state, count }) => ({ date: formatInstant(date), state, count }));
+    const dag = await findDagRow(db, dag_id);
+    if (!dag?.current_version_id) throw notFound(`The Dag with ID: \`${dag_id}\` was not found`);
+    const logicalDate = instantRangeOf(query, "logical_date");
+    const partitionDate = instantRangeOf(query, "partition_date");
+    const past = await calendarCells(db, dag_id, { granularity: query.granularity, logicalDate, partitionDate });
+    const planned = new Map<string, number>();
+    const graph = await context.graph(dag.current_version_id);
+    for (const date of plannedRuns(graph, dag, logicalDate, kit.clock.now())) {
+      const cell = query.granularity === "daily" ? `${date.slice(0, 10)}T00:00:00Z` : `${date.slice(0, 13)}:00:00Z`;
+      planned.set(cell, (planned.get(cell) ?? 0) + 1);
+    }
+    const dag_runs = [
+      ...past.map(({ date, state, count }) => ({ date: formatInstant(date), state, count })),
+      ...[...planned].map(([date, count]) => ({ date, state: "planned", count })),
+    ];
     return { total_entries: dag_runs.length, dag_runs };
   });
 }

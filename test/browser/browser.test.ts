@@ -1,0 +1,59 @@
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ADMIN, createLiteHome, PASSWORD, runDag, type LiteHome } from "../support/lite.ts";
+import type { Subject } from "./actions.ts";
+import { CHECKS } from "./pages.ts";
+import { startVisit, type Visit } from "./visit.ts";
+
+const subject: Subject = {
+  username: ADMIN,
+  password: PASSWORD,
+  dagId: "tour",
+  runId: "",
+  taskId: "numbers",
+  mappedTaskId: "double",
+  groupId: "report",
+  logLine: "counting to 3",
+  sourceLine: "Something for every page",
+};
+
+let home: LiteHome;
+let visit: Visit;
+let dir: string;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), "leoflow-browser-test-"));
+  home = await createLiteHome();
+  copyFileSync(join(import.meta.dirname, "tour.py"), join(home.workspace, "tour.py"));
+  const lite = await home.start();
+  await runDag(lite.client, subject.dagId, { fails: true });
+  const run = await runDag(lite.client, subject.dagId);
+  expect(run.state).toBe("success");
+  subject.runId = run.runId;
+  visit = await startVisit({
+    baseUrl: lite.base,
+    screenshots: process.env["LEOFLOW_TEST_SCREENSHOTS"] ?? join(dir, "screenshots"),
+  });
+});
+
+afterAll(async () => {
+  await visit?.close();
+  await home?.remove();
+  if (dir) rmSync(dir, { recursive: true, force: true });
+});
+
+describe("the unmodified Airflow UI on a running Lite", () => {
+  for (const check of CHECKS) {
+    it(`shows: ${check.name}`, async () => {
+      try {
+        await check.run(visit, subject);
+      } catch (error) {
+        await visit.screenshot(`failed-${check.name.replaceAll(" ", "-")}`);
+        throw new Error(`${String(error)}\n${visit.problems().join("\n")}`, { cause: error });
+      }
+      expect(visit.problems()).toEqual([]);
+    });
+  }
+});

@@ -1,0 +1,71 @@
+"""A DAG with something to see on every page of the UI."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import Label, Param, chain, dag, setup, task, task_group, teardown
+
+
+@dag(
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["browser", "tour"],
+    description="Something for every page",
+    doc_md="# Tour\n\nA *documented* DAG.",
+    default_args={"owner": "leo"},
+    params={
+        "name": Param("world", type="string", title="Name", description="Who is greeted.", minLength=1),
+        "count": Param(3, type="integer", minimum=1, maximum=9),
+        "color": Param("red", enum=["red", "green"], description="One of two."),
+        "fails": Param(False, type="boolean", description="Let one task fail."),
+        "extra": {"a": 1.5},
+    },
+)
+def tour():
+    @task
+    def numbers(params: dict) -> list[int]:
+        """Counts."""
+        print(f"counting to {params['count']}")
+        return list(range(params["count"]))
+
+    @task(map_index_template="{{ number }}")
+    def double(number: int) -> int:
+        return number * 2
+
+    @task.branch
+    def choose(params: dict) -> str:
+        return "report.bad" if params["fails"] else "report.good"
+
+    greet = BashOperator(task_id="greet", bash_command="echo 'hello {{ params.name }}'")
+
+    @task_group(tooltip="What became of it")
+    def report():
+        @task
+        def good() -> None:
+            print("all is well")
+
+        @task
+        def bad() -> None:
+            raise ValueError("this was asked for")
+
+        return good(), bad()
+
+    @setup
+    def make() -> None:
+        print("made")
+
+    @teardown
+    def remove() -> None:
+        print("removed")
+
+    doubled = double.expand(number=numbers())
+    way = choose()
+    chain(make(), greet, remove())
+    greet >> Label("then") >> way
+    doubled >> way >> report()
+
+
+tour()

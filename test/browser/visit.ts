@@ -1,0 +1,108 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { chromium, type Browser, type Page, type Request } from "playwright-core";
+import { ensureChromium } from "../support/chromium.ts";
+
+/** Without these Chromium asks for hosts of its maker at every start, and shares /dev/shm that containers keep small. */
+const FLAGS = [
+  "--no-sandbox",
+  "--headless",
+  "--disable-gpu",
+  "--disable-quic",
+  "--disable-dev-shm-usage",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+export interface Visit {
+  page: Page;
+  baseUrl: string;
+  /** Opens a path of the UI and waits until nothing is loading any more. */
+  open(path: string): Promise<void>;
+  settle(): Promise<void>;
+  screenshot(name: string): Promise<void>;
+  /** What went wrong since the last call: failed requests, console errors, uncaught errors. */
+  problems(): string[];
+  close(): Promise<void>;
+}
+
+export interface VisitOptions {
+  baseUrl: string;
+  /** Where pictures of the pages go; none are taken without it. */
+  screenshots?: string;
+}
+
+// Pages with a live run ask again every second; that is quiet enough.
+const QUIET_MS = 150;
+const LOADING_LIMIT_MS = 20_000;
+
+/** Starts a browser that records every failed request and every error of the pages it opens. */
+export async function startVisit(options: VisitOptions): Promise<Visit> {
+  const executablePath = await ensureChromium();
+  if (!executablePath) throw new Error("there is no Chromium and none could be installed");
+  const browser: Browser = await chromium.launch({ executablePath, args: FLAGS });
+  const context = await browser.newContext({
+    baseURL: options.baseUrl,
+    viewport: { width: 1440, height: 900 },
+    locale: "en-US",
+    timezoneId: "UTC",
+  });
+  const page = await context.newPage();
+  const found: string[] = [];
+  const pending = new Set<Request>();
+  let lastChange = Date.now();
+  const touch = () => (lastChange = Date.now());
+  page.on("request", (request) => {
+    pending.add(request);
+    touch();
+  });
+  page.on("requestfinished", (request) => {
+    pending.delete(request);
+    touch();
+  });
+  page.on("requestfailed", (request) => {
+    pending.delete(request);
+    touch();
+    const reason = request.failure()?.errorText ?? "unknown";
+    // A page that is left, or a query that is replaced, aborts what it had asked for.
+    if (reason !== "net::ERR_ABORTED") found.push(`${request.method()} ${request.url()}: ${reason}`);
+  });
+  page.on("response", (response) => {
+    if (response.status() >= 400) {
+      found.push(`${response.request().method()} ${response.url()}: ${response.status()}`);
+    }
+  });
+  page.on("console", (message) => {
+    if (message.type() === "error") found.push(`console: ${message.text()} (${message.location().url})`);
+  });
+  page.on("pageerror", (error) => found.push(`page error: ${error.message}`));
+
+  const settle = async () => {
+    const limit = Date.now() + LOADING_LIMIT_MS;
+    while (pending.size > 0 || Date.now() - lastChange < QUIET_MS) {
+      if (Date.now() > limit) {
+        const urls = [...pending].map((request) => request.url()).join(", ");
+        throw new Error(`${page.url()} is still loading: ${urls}`);
+      }
+      await page.waitForTimeout(50);
+    }
+  };
+  return {
+    page,
+    baseUrl: options.baseUrl,
+    settle,
+    async open(path) {
+      await page.goto(path, { waitUntil: "load" });
+      await settle();
+    },
+    async screenshot(name) {
+      if (!options.screenshots) return;
+      mkdirSync(options.screenshots, { recursive: true });
+      await page.screenshot({ path: join(options.screenshots, `${name}.png`) });
+    },
+    problems: () => found.splice(0),
+    close: () => browser.close(),
+  };
+}
