@@ -49,6 +49,7 @@ def parse(command: Command) -> dict[str, Any]:
     started = time.monotonic()
     limit = _limit_memory(command["memoryMb"])
     put_on_path(root, path)
+    known_modules = set(sys.modules)
     recorder = ReadRecorder(root)
     import_errors: list[dict[str, str]] = []
     warnings: list[dict[str, Any]] = []
@@ -89,7 +90,7 @@ def parse(command: Command) -> dict[str, Any]:
                     {"dagId": None, "warningType": parts[1] if len(parts) == 3 else "", "message": text}
                 )
     limit()
-    files = workspace_modules(root) | {path}
+    files = workspace_modules(root, known_modules) | {path}
     files |= lazily_imported(files, root)
     below = lambda names: sorted(os.path.relpath(name, root) for name in names)  # noqa: E731
     return {

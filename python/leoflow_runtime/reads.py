@@ -46,12 +46,12 @@ class ReadRecorder:
             self.folders.add(name)
 
 
-def workspace_modules(root: str) -> set[str]:
-    """Sources of the modules loaded from below `root`."""
+def workspace_modules(root: str, before: set[str]) -> set[str]:
+    """Sources of the modules loaded from below `root`; the modules named in `before` are not looked at."""
     prefix = os.path.join(root, "")
     found = set()
-    for module in list(sys.modules.values()):
-        name = getattr(module, "__file__", None)
+    for module_name in sys.modules.keys() - before:
+        name = getattr(sys.modules[module_name], "__file__", None)
         if isinstance(name, str) and name.startswith(prefix):
             found.add(name)
     return found

@@ -14,6 +14,7 @@ import jinja2.ext  # noqa: F401
 import setproctitle
 import structlog
 
+import airflow.models.dagwarning  # noqa: F401
 import airflow.sdk.definitions.asset.metadata  # noqa: F401
 from airflow.dag_processing.bundles.local import LocalDagBundle
 from airflow.sdk import DAG
@@ -29,6 +30,9 @@ def warm() -> None:
     with DAG(NOTHING, schedule=None) as dag:
         operator = PythonOperator(task_id=NOTHING, python_callable=dict, op_kwargs={"a": "{{ ds }}"})
     dag.get_template_env(force_sandboxed=True)
+    # Looks for dependencies on other DAGs, for which it imports the operators that make them.
+    data, _ = compat.serialize(dag)
+    compat.dag_hash(data)
     with _undone(), contextlib.suppress(SystemExit):
         compat.run_for_nothing(operator, _startup_details(), LocalDagBundle(path="/", name=compat.BUNDLE_NAME))
     setproctitle.setproctitle("leoflow python")

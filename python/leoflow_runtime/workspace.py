@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import sys
+from typing import Any
 
 
 def project_folder(path: str, root: str) -> str | None:
@@ -27,4 +29,16 @@ def put_on_path(root: str, path: str, workspace: str | None = None) -> None:
     rest = [entry for entry in sys.path if entry not in first and entry != workspace]
     last = [workspace] if workspace and workspace not in first else []
     sys.path[:] = [*dict.fromkeys(first), *rest, *last]
-    sys.dont_write_bytecode = True
+    _write_no_bytecode_below(*(os.path.join(folder, "") for folder in {root, workspace or root}))
+
+
+def _write_no_bytecode_below(*folders: str) -> None:
+    """The user's folders stay as they are: a __pycache__ would be seen as a change, and an archive is not to be written."""
+    loader = importlib.machinery.SourceFileLoader
+    set_data = loader.set_data
+
+    def set_data_elsewhere(self: Any, path: str, data: Any, **options: Any) -> None:
+        if not path.startswith(folders):
+            set_data(self, path, data, **options)
+
+    loader.set_data = set_data_elsewhere  # type: ignore[assignment, method-assign]

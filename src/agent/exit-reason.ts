@@ -1,12 +1,23 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { ChildExit } from "./forked-child.ts";
 import type { LogLevel } from "./task-log.ts";
 
 /** Exit codes with which Airflow's child says that it crashed outside of the task's own code. */
 const CRASH_CODES = new Set([124, 125, 126]);
 
-/** How often the kernel's OOM killer struck in our cgroup; 0 where that cannot be known. */
-export async function oomKills(): Promise<number> {
+/** Tells whether the kernel's OOM killer has struck in our cgroup since the last question; false where that is unknown. */
+export class OomCounter {
+  #seen: Promise<number> = countOomKills();
+
+  async hasStruck(): Promise<boolean> {
+    const before = this.#seen;
+    this.#seen = countOomKills();
+    return (await this.#seen) > (await before);
+  }
+}
+
+async function countOomKills(): Promise<number> {
   for (const path of await memoryEventFiles()) {
     try {
       const count = /^oom_kill (\d+)/m.exec(await readFile(path, "utf8"))?.[1];
@@ -18,21 +29,13 @@ export async function oomKills(): Promise<number> {
   return 0;
 }
 
-let eventFiles: Promise<string[]> | null = null;
-
-function memoryEventFiles(): Promise<string[]> {
-  eventFiles ??= readFile("/proc/self/cgroup", "utf8").then(
-    (text) => {
-      const own = /^0::(.*)$/m.exec(text)?.[1] ?? "/";
-      return [
-        `/sys/fs/cgroup${own}/memory.events`,
-        "/sys/fs/cgroup/memory.events",
-        "/sys/fs/cgroup/memory/memory.oom_control",
-      ];
-    },
-    () => [],
-  );
-  return eventFiles;
+async function memoryEventFiles(): Promise<string[]> {
+  try {
+    const own = /^0::(.*)$/m.exec(await readFile("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
+    return [join("/sys/fs/cgroup", own, "memory.events"), "/sys/fs/cgroup/memory/memory.oom_control"];
+  } catch {
+    return [];
+  }
 }
 
 export interface ExitReason {

@@ -7,6 +7,7 @@ import type { Workload } from "../domain/workload.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import { AgentSocket } from "./agent-socket.ts";
 import { BaseZygote } from "./base-zygote.ts";
+import { OomCounter } from "./exit-reason.ts";
 import { DagZygote } from "./dag-zygote.ts";
 import { resendLoggingFd } from "./logging-relay.ts";
 import { parseInChild } from "./parse-process.ts";
@@ -52,6 +53,8 @@ export class PythonRuntime implements Service {
   readonly #bases = new Map<string, BaseZygote>();
   readonly #zygotes = new Map<string, DagZygote>();
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
+  readonly #oom = new OomCounter();
+  readonly #user = { hostname: hostname(), unixname: userInfo().username };
   #agent: AgentSocket | null = null;
   #temporaryDir: string | null = null;
   #stopping = false;
@@ -114,6 +117,7 @@ export class PythonRuntime implements Service {
       this.#kit,
       {
         execution: this.#deps.execution,
+        oom: this.#oom,
         resendLoggingFd: (requestId, requests, onLogs) =>
           resendLoggingFd(this.#socket(), this.#config.environments(workload.environment), requestId, requests, onLogs),
       },
@@ -122,8 +126,7 @@ export class PythonRuntime implements Service {
         graceMs,
         heartbeatMs,
         overtimeMs: TASK_OVERTIME_MS,
-        hostname: hostname(),
-        unixname: userInfo().username,
+        ...this.#user,
       },
       workload,
     );

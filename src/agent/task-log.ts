@@ -1,4 +1,4 @@
-import { mkdir, open, type FileHandle } from "node:fs/promises";
+import { closeSync, mkdirSync, openSync, write, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Socket } from "node:net";
 import { formatInstant } from "../kit/instant.ts";
@@ -7,6 +7,7 @@ import type { SecretMasker } from "./secret-masker.ts";
 
 /** So much may wait for the disk before the task has to wait too. */
 const MAX_PENDING_CHARS = 1 << 20;
+const SMALL_CHARS = 1 << 14;
 /** A line without an end is cut here: it must not fill the memory. */
 const MAX_LINE_BYTES = 1 << 20;
 
@@ -24,7 +25,7 @@ export class TaskLog {
   #pending: string[] = [];
   #pendingChars = 0;
   #writing: Promise<void> | null = null;
-  #file: FileHandle | null = null;
+  #fd: number | null = null;
   #broken = false;
 
   constructor(kit: Kit, path: string, masker: SecretMasker) {
@@ -57,8 +58,8 @@ export class TaskLog {
   /** Waits until everything is written. */
   async close(): Promise<void> {
     while (this.#writing) await this.#writing;
-    await this.#file?.close();
-    this.#file = null;
+    if (this.#fd !== null) closeSync(this.#fd);
+    this.#fd = null;
   }
 
   #line(level: LogLevel, event: string, fields: Record<string, unknown>): string {
@@ -117,41 +118,63 @@ export class TaskLog {
 
   #append(text: string): void {
     if (this.#broken || text === "") return;
+    try {
+      this.#fd ??= this.#open();
+      // A few lines go to the page cache faster than to another thread.
+      if (!this.#writing && text.length <= SMALL_CHARS) {
+        writeSync(this.#fd, text);
+        return;
+      }
+    } catch (error) {
+      this.#giveUp(error);
+      return;
+    }
     this.#pending.push(text);
     this.#pendingChars += text.length;
     if (this.isCongested) for (const source of this.#sources) source.pause();
-    this.#writing ??= this.#write();
+    this.#writing ??= this.#write(this.#fd);
   }
 
-  async #write(): Promise<void> {
+  async #write(fd: number): Promise<void> {
     try {
-      this.#file ??= await this.#open();
       while (this.#pending.length > 0) {
         const text = this.#pending.join("");
         this.#pending = [];
-        await this.#file.appendFile(text);
+        await writeAll(fd, Buffer.from(text));
         this.#pendingChars -= text.length;
         if (!this.isCongested) for (const source of this.#sources) source.resume();
       }
     } catch (error) {
-      // A full disk must not stop the task, nor fill the memory.
-      this.#broken = true;
-      this.#pending = [];
-      this.#pendingChars = 0;
-      for (const source of this.#sources) source.resume();
-      this.#kit.logger.error({ err: error, path: this.#path }, "cannot write a task's log");
+      this.#giveUp(error);
     } finally {
       this.#writing = null;
     }
   }
 
-  async #open(): Promise<FileHandle> {
+  /** A full disk must not stop the task, nor fill the memory: what it says is lost. */
+  #giveUp(error: unknown): void {
+    this.#broken = true;
+    this.#pending = [];
+    this.#pendingChars = 0;
+    for (const source of this.#sources) source.resume();
+    this.#kit.logger.error({ err: error, path: this.#path }, "cannot write a task's log");
+  }
+
+  #open(): number {
     try {
-      return await open(this.#path, "a", 0o644);
+      return openSync(this.#path, "a", 0o644);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      await mkdir(dirname(this.#path), { recursive: true });
-      return await open(this.#path, "a", 0o644);
+      mkdirSync(dirname(this.#path), { recursive: true });
+      return openSync(this.#path, "a", 0o644);
     }
+  }
+}
+
+async function writeAll(fd: number, bytes: Buffer): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += await new Promise<number>((resolve, reject) => {
+      write(fd, bytes, at, bytes.length - at, null, (error, written) => (error ? reject(error) : resolve(written)));
+    });
   }
 }

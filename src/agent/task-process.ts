@@ -6,7 +6,7 @@ import { taskLogPath, type Workload } from "../domain/workload.ts";
 import { parseInstant, type Instant } from "../kit/instant.ts";
 import { fromJsonText } from "../kit/json-text.ts";
 import type { Kit } from "../kit/service.ts";
-import { describeExitReason, oomKills } from "./exit-reason.ts";
+import { describeExitReason, type OomCounter } from "./exit-reason.ts";
 import type { ChildExit, ForkedChild } from "./forked-child.ts";
 import { encodeReply, serveRequests } from "./frames.ts";
 import { SecretMasker } from "./secret-masker.ts";
@@ -14,6 +14,7 @@ import { TaskLog } from "./task-log.ts";
 
 export interface TaskProcessDeps {
   execution: TaskExecution;
+  oom: OomCounter;
   /** Answers this request of the connection with a descriptor to log to; `onLogs` takes what is written there. */
   resendLoggingFd: (requestId: number, requests: Socket, onLogs: (logs: Socket) => void) => Promise<void>;
 }
@@ -46,6 +47,7 @@ const DRAIN_MS = 250;
 export class TaskProcess {
   readonly #kit: Kit;
   readonly #execution: TaskExecution;
+  readonly #oom: OomCounter;
   readonly #resendFd: TaskProcessDeps["resendLoggingFd"];
   readonly #config: TaskProcessConfig;
   readonly #workload: Workload;
@@ -66,6 +68,7 @@ export class TaskProcess {
   constructor(kit: Kit, deps: TaskProcessDeps, config: TaskProcessConfig, workload: Workload) {
     this.#kit = kit;
     this.#execution = deps.execution;
+    this.#oom = deps.oom;
     this.#resendFd = deps.resendLoggingFd;
     this.#config = config;
     this.#workload = workload;
@@ -121,7 +124,6 @@ export class TaskProcess {
 
   async #supervise(child: ForkedChild): Promise<void> {
     const { id } = this.#workload;
-    const oomBefore = await oomKills();
     const startDate = this.#kit.clock.now();
     const answer = await this.#execution.start(id, {
       hostname: this.#config.hostname,
@@ -155,7 +157,7 @@ export class TaskProcess {
     const settled = this.#terminalAt !== null && !this.#unsettled;
     const reason = describeExitReason(exit, {
       killReason: this.#killReason,
-      oom: (await oomKills()) > oomBefore,
+      oom: exit.signal === "SIGKILL" && (await this.#oom.hasStruck()),
       settled,
     });
     if (reason.line) this.#log.add(reason.level, reason.line, reason.fields);
