@@ -297,12 +297,17 @@ export class RunMemory {
       ({ node }) => node.dependsOnPast || node.maxActiveTisPerDag !== null || node.maxActiveTisPerDagrun !== null,
     );
     if (hasLimits) return false;
-    return !unfinished.some((task) => {
-      const judge = new TaskJudge(task, facts);
-      return openRows(this.#rowsOf(task), null).some(
-        (row) => judge.judge(row, { ignoreWaiting: true }).kind === "ready",
-      );
-    });
+    // What only waits for its time is found first.
+    const waits = ({ number }: PlannedTask): number =>
+      (this.#rows[number]?.counts.open ?? 0) - (this.#rows[number]?.counts.get("none") ?? 0) > 0 ? 0 : 1;
+    return !unfinished
+      .toSorted((a, b) => waits(a) - waits(b))
+      .some((task) => {
+        const judge = new TaskJudge(task, facts);
+        return openRows(this.#rowsOf(task), null).some(
+          (row) => judge.judge(row, { ignoreWaiting: true }).kind === "ready",
+        );
+      });
   }
 
   /** Ends a wave: what it moved takes effect. */
