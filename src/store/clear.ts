@@ -34,7 +34,7 @@ export interface ClearOptions {
 }
 
 export interface ClearedTaskInstance {
-  /** The try that was taken away; it lives on in task_instance_history. */
+  /** The try that was taken away, which lives on in task_instance_history; of a running one, which keeps its id until it ends. */
   oldId: string;
   id: string;
   dagRunId: number;
@@ -46,8 +46,8 @@ export type ClearResult =
   { kind: "cleared"; cleared: ClearedTaskInstance[]; killed: string[]; dagRunIds: number[] } | { kind: "running" };
 
 /**
- * Gives the selected task instances a new try: what runs is ended, the old try goes to the history, the state becomes empty, and
- * finished runs are queued again. Tells the scheduler and the executors after the commit.
+ * Gives the selected task instances a new try: the old one goes to the history and the state becomes empty; what runs is asked
+ * to end first ("restarting"). Finished runs are queued again. Tells the scheduler and the executors after the commit.
  */
 export async function clearTaskInstances(
   surgery: Surgery,
@@ -96,6 +96,8 @@ interface RunRow {
   latest_bundle_version: string | null;
 }
 
+const RUNS: ReadonlySet<TaskInstanceState | null> = new Set(["running", "restarting"]);
+
 /** The body of a clear, on rows the transaction has locked. */
 export async function clearLocked(
   trx: Transaction<Schema>,
@@ -125,8 +127,7 @@ export async function clearLocked(
   const runs = await lockRuns(trx, [...new Set(rows.map((row) => row.dag_run_id))]);
   const usesLatest = (run: RunRow): boolean => runOnLatestVersion || run.dag_version_id === null;
 
-  await archiveTries(trx, ids, now);
-  const fresh = await Promise.all(
+  const planned = await Promise.all(
     rows.map(async (row) => {
       const run = runs.get(row.dag_run_id) as RunRow;
       const latest = usesLatest(run);
@@ -134,7 +135,8 @@ export async function clearLocked(
       const task = versionId ? (await surgery.graph(versionId)).tasks.get(row.task_id) : undefined;
       return {
         oldId: row.id,
-        id: newId(),
+        // What runs keeps its id until its process has ended: nothing may run twice at once.
+        id: RUNS.has(row.state) ? row.id : newId(),
         dagRunId: row.dag_run_id,
         taskId: row.task_id,
         mapIndex: row.map_index,
@@ -144,6 +146,14 @@ export async function clearLocked(
         task,
       };
     }),
+  );
+  const restarting = planned.filter(({ oldId, id }) => oldId === id);
+  const fresh = planned.filter(({ oldId, id }) => oldId !== id);
+  await restartTries(trx, restarting, options.note ?? null, now);
+  await archiveTries(
+    trx,
+    fresh.map(({ oldId }) => oldId),
+    now,
   );
   await renewTries(trx, fresh, options.note ?? null, now);
   const killed = rows.filter((row) => row.state !== null && HOLDS_PROCESS.has(row.state)).map((row) => row.id);
@@ -161,7 +171,13 @@ export async function clearLocked(
       killed.push(...(await moveRunToVersion(trx, { ...run, state: reopened }, version, now)));
     }
   }
-  const cleared = fresh.map(({ oldId, id, dagRunId, taskId, mapIndex }) => ({ oldId, id, dagRunId, taskId, mapIndex }));
+  const cleared = planned.map(({ oldId, id, dagRunId, taskId, mapIndex }) => ({
+    oldId,
+    id,
+    dagRunId,
+    taskId,
+    mapIndex,
+  }));
   return { kind: "cleared", cleared, killed, dagRunIds: [...runs.keys()] };
 }
 
@@ -256,6 +272,33 @@ async function renewTries(
       note_user_id = case when ${note !== null} then ${noteText === null ? null : note?.userId} else ti.note_user_id end,
       updated_at = ${now}::timestamptz
     from fresh where ti.id = fresh.old_id`.execute(trx);
+}
+
+/**
+ * Asks running tries to end (Airflow's RESTARTING). The end of their processes archives them and lets them be scheduled anew,
+ * see execution/exited.ts; the reaper does so for those whose process is gone.
+ */
+async function restartTries(
+  trx: Transaction<Schema>,
+  tries: readonly { oldId: string; maxTries: number; versionId: string | null }[],
+  note: ClearOptions["note"],
+  now: Instant,
+): Promise<void> {
+  if (tries.length === 0) return;
+  const rows = tries.map(({ oldId, maxTries, versionId }) => ({
+    id: oldId,
+    max_tries: maxTries,
+    version_id: versionId,
+  }));
+  await sql`
+    with asked as (
+      select * from json_to_recordset(${toJsonText(rows)}::json) as a(id uuid, max_tries integer, version_id uuid)
+    )
+    update task_instance ti set state = 'restarting', max_tries = asked.max_tries, dag_version_id = asked.version_id,
+      note = case when ${note != null} then ${note?.text || null} else ti.note end,
+      note_user_id = case when ${note != null} then ${note?.text ? note.userId : null} else ti.note_user_id end,
+      updated_at = ${now}::timestamptz
+    from asked where ti.id = asked.id`.execute(trx);
 }
 
 /** A finished run goes back to work; a live one only notes that it was cleared. */

@@ -63,28 +63,6 @@ export async function retryTaskInstance(pool: Pool, retry: Retry): Promise<Settl
   return (await retryStatement(pool, values))[0] ?? null;
 }
 
-const successorStatement = prepared<SettledRow>(
-  "execution-release-restarting",
-  `with settled as (
-    update task_instance as ti set
-      state = 'up_for_retry', wake_at = $2::timestamptz, next_method = null, next_kwargs = null, trigger_id = null,
-      trigger_timeout = null, updated_at = $2::timestamptz
-    from task_instance_history h
-    where h.id = $1::uuid and ti.dag_run_id = h.dag_run_id and ti.task_id = h.task_id and ti.map_index = h.map_index
-      and ti.state = 'restarting' and ti.try_number = h.try_number
-    returning ${SETTLED_COLUMNS}, null::text as reason
-  ), ${SETTLED_LOGGED}
-  ${SETTLED_RESULT}`,
-);
-
-/**
- * The process of a try that was cleared while it ran is gone: the row that waits for that, which has a new id already, may
- * be scheduled now. null when none waits.
- */
-export async function releaseRestarting(pool: Pool, archivedId: string, now: Instant): Promise<SettledRow | null> {
-  return (await successorStatement(pool, [archivedId, now]))[0] ?? null;
-}
-
 const rescheduleStatement = prepared<SettledRow>(
   "execution-reschedule",
   `with live as (
