@@ -54,7 +54,7 @@ export class RunMemory {
     for (const instance of snapshot.instances) {
       const task = this.#plan.byId.get(instance.taskId);
       if (!task) this.#orphans.push(instance);
-      else this.#add({ ...instance, task, isNew: false, moving: null });
+      else this.#add(rowOf(instance, task));
     }
     this.#dirty.markEverything(this.#plan.tasks.length);
   }
@@ -62,7 +62,7 @@ export class RunMemory {
   /** False when the instance is not known as the change describes it: load the run anew. */
   apply(change: InstanceChange): boolean {
     const task = this.#plan.byId.get(change.taskId);
-    const row = task && this.#rows[task.number]?.byIndex.get(change.mapIndex);
+    const row = task && this.#rows[task.number]?.get(change.mapIndex);
     if (!row || (row.id !== change.id && row.id !== change.newId)) return false;
     if (change.newId !== null) row.id = change.newId;
     row.wakeAt = change.wakeAt as Instant | null;
@@ -112,12 +112,12 @@ export class RunMemory {
 
   instance(taskId: string, mapIndex = -1): InstanceSnapshot | null {
     const task = this.#plan.byId.get(taskId);
-    const row = task && this.#rows[task.number]?.byIndex.get(mapIndex);
+    const row = task && this.#rows[task.number]?.get(mapIndex);
     return row ? snapshotOf(row) : null;
   }
 
   *instances(): Iterable<InstanceSnapshot> {
-    for (const rows of this.#rows) for (const row of rows.byIndex.values()) yield snapshotOf(row);
+    for (const rows of this.#rows) for (const row of rows.all()) yield snapshotOf(row);
   }
 
   /** Looks at everything, whatever changed: after loading, and as the tick's second opinion. */
@@ -211,7 +211,7 @@ export class RunMemory {
   /** `TaskMap.expand_mapped_task`: the unexpanded row becomes index 0, the others are made. Returns what is to be judged now. */
   #expand(unexpanded: Row, total: number | null, taking: Taking): Row[] {
     const rows = this.#rowsOf(unexpanded.task);
-    for (const row of rows.byIndex.values()) {
+    for (const row of rows.all()) {
       if (row.mapIndex >= (total ?? 0) && row.state !== "removed") taking.move(row, "removed");
     }
     if (total === null || total < 1) {
@@ -219,7 +219,7 @@ export class RunMemory {
       return [];
     }
     const fresh: Row[] = [];
-    const isFirst = !rows.byIndex.has(0);
+    const isFirst = !rows.get(0);
     const highest = Math.max(0, rows.highestIndex);
     rows.remove(unexpanded);
     this.#counts.add(unexpanded.state, -1);
@@ -236,12 +236,12 @@ export class RunMemory {
 
   /** `DagRun._revise_map_indexes_if_mapped`: what it iterates over changed its length since it was expanded. */
   #revise(rows: TaskRows, task: PlannedTask, total: number, taking: Taking): Row[] {
-    const complete = rows.counts.total === total && rows.highestIndex === total - 1 && !rows.byIndex.has(-1);
+    const complete = rows.counts.total === total && rows.highestIndex === total - 1 && rows.get(-1) === null;
     if (complete) return [];
-    for (const row of rows.byIndex.values()) {
+    for (const row of rows.all()) {
       if ((row.mapIndex < 0 || row.mapIndex >= total) && row.state !== "removed") taking.move(row, "removed");
     }
-    const missing = range(0, total).filter((index) => !rows.byIndex.has(index));
+    const missing = range(0, total).filter((index) => rows.get(index) === null);
     const made = missing.map((mapIndex) => this.#make(task, mapIndex));
     if (made.length > 0) taking.expanded(task, null, made);
     return made;
@@ -268,7 +268,7 @@ export class RunMemory {
     for (const [number, rows] of this.#rows.entries()) {
       const node = this.#plan.tasks[number]?.node;
       if (!node || node.isTeardown || node.taskId === failedTaskId) continue;
-      for (const row of rows.byIndex.values()) {
+      for (const row of rows.all()) {
         if (!isFinished(row.state)) taking.move(row, row.state === "running" ? "failed" : "skipped");
       }
     }
@@ -368,17 +368,24 @@ export class RunMemory {
   }
 }
 
+function rowOf({ id, mapIndex, state, tryNumber, wakeAt }: InstanceSnapshot, task: PlannedTask): Row {
+  return { id, task, mapIndex, state, tryNumber, wakeAt, isNew: false, moving: null };
+}
+
 function snapshotOf({ id, task, mapIndex, state, tryNumber, wakeAt }: Row): InstanceSnapshot {
   return { id, taskId: task.node.taskId, mapIndex, state, tryNumber, wakeAt };
 }
 
 /** In the order of their indexes. */
 function openRows(rows: TaskRows, indexes: ReadonlySet<number> | null): Row[] {
-  const candidates = indexes ? [...indexes].map((index) => rows.byIndex.get(index)) : [...rows.byIndex.values()];
-  return candidates.filter((row) => row !== undefined && isOpen(row.state)).sort(byIndex) as Row[];
+  const candidates = indexes ? [...indexes].map((index) => rows.get(index)) : rows.all();
+  return candidates
+    .filter((row) => row !== null)
+    .filter((row) => isOpen(row.state))
+    .sort(byIndex);
 }
 
-const byIndex = (a: Row | undefined, b: Row | undefined): number => (a?.mapIndex ?? 0) - (b?.mapIndex ?? 0);
+const byIndex = (a: Row, b: Row): number => a.mapIndex - b.mapIndex;
 
 function range(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, place) => from + place);

@@ -69,8 +69,7 @@ function makePlan(graph: DagGraph): RunPlan {
     [...ids].map((id) => numbers.get(id)).filter((number) => number !== undefined);
   const node = (number: number): TaskNode => nodes[number] as TaskNode;
 
-  const dependents = nodes.map(() => new Set<number>());
-  const tasks = nodes.map((task, number): PlannedTask => {
+  const tasks = nodes.map((task, number): Building => {
     const upstream = numbersOf(task.upstream);
     const indirectSetups = numbersOf([...(relevantSetups.get(task.taskId) ?? [])]).filter(
       (id) => !upstream.includes(id),
@@ -82,9 +81,8 @@ function makePlan(graph: DagGraph): RunPlan {
     const expandInputs = own ? [own, ...mappedInnermostFirst] : mappedInnermostFirst;
     const expansionDependencies = new Set(numbersOf(sourceTasks(expandInputs)));
     const related = new Set([...upstream, ...indirectSetups, ...teardownScope]);
-    for (const other of [...related, ...expansionDependencies]) dependents[other]?.add(number);
     const sharedGroups = new Map<number, SharedGroup>();
-    for (const other of related) {
+    for (const other of task.mappedGroups.length > 0 ? related : []) {
       const shared = sharedGroupOf(task, node(other), groups);
       if (shared) sharedGroups.set(other, shared);
     }
@@ -106,21 +104,21 @@ function makePlan(graph: DagGraph): RunPlan {
       dependents: [],
     };
   });
-  const mappedDependents = nodes.map((): number[] => []);
-  for (const task of tasks) for (const other of task.mappedDependencies) mappedDependents[other]?.push(task.number);
-  const planned = tasks.map((task, number) => ({
-    ...task,
-    dependents: [...(dependents[number] ?? [])].sort((a, b) => a - b),
-    mappedDependents: mappedDependents[number] ?? [],
-  }));
+  for (const task of tasks) {
+    const others = [...task.upstream, ...task.indirectSetups, ...task.teardownScope, ...task.expansionDependencies];
+    for (const other of new Set(others)) tasks[other]?.dependents.push(task.number);
+    for (const other of task.mappedDependencies) tasks[other]?.mappedDependents.push(task.number);
+  }
   return {
     graph,
-    tasks: planned,
-    byId: new Map(planned.map((task) => [task.node.taskId, task])),
-    leaves: leavesOf(planned, graph),
-    dependingOnPast: planned.filter((task) => task.node.dependsOnPast),
+    tasks,
+    byId: new Map(tasks.map((task) => [task.node.taskId, task])),
+    leaves: leavesOf(tasks, graph),
+    dependingOnPast: tasks.filter((task) => task.node.dependsOnPast),
   };
 }
+
+type Building = PlannedTask & { dependents: number[]; mappedDependents: number[] };
 
 const EMPTY_INPUT: ExpandInput = { kind: "dict-of-lists", sources: [] };
 

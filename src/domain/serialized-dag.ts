@@ -1,8 +1,8 @@
 import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
 import type { DagGraph, SerializedTimetable, TaskNode } from "./dag-graph.ts";
 import { reachableWeights, topologicalOrder } from "./graph-order.ts";
-import { parseTaskGroups, type ParsedGroups } from "./serialized-task-group.ts";
-import { parseParams, parseTask, type LooseTask } from "./serialized-task.ts";
+import { parseTaskGroups } from "./serialized-task-group.ts";
+import { parseParams, parseTask } from "./serialized-task.ts";
 import {
   flagOr,
   instantOrNull,
@@ -31,14 +31,21 @@ export function parseSerializedDag(serialized: JsonText | object): DagGraph {
   const dagId = textOr(dag["dag_id"], null);
   if (dagId === null) throw new RangeError("the serialized DAG has no dag_id");
   const encodedTasks = (Array.isArray(dag["tasks"]) ? dag["tasks"] : []).map(objectOf);
-  const loose = encodedTasks.map((task) => parseTask(task, clientDefaults));
   const groups = parseTaskGroups(
     dag["task_group"],
-    loose.map((task) => task.taskId),
+    encodedTasks.map((task) => textOr(task["task_id"], "")),
   );
   const startDate = instantOrNull(dag["start_date"]);
   const endDate = instantOrNull(dag["end_date"]);
-  const { tasks, order } = connect(dagId, loose, groups, startDate, endDate);
+  const tasks = new Map<string, TaskNode>();
+  for (const encoded of encodedTasks) {
+    const place = groups.placeOf(textOr(encoded["task_id"], ""));
+    const task = parseTask(encoded, { clientDefaults, place, startDate, endDate });
+    tasks.set(task.taskId, task);
+  }
+  connect(tasks);
+  const order = topologicalOrder(dagId, tasks);
+  weigh(tasks, order);
   const nodes = [...tasks.values()];
 
   return {
@@ -79,40 +86,18 @@ export function parseSerializedDag(serialized: JsonText | object): DagGraph {
   };
 }
 
-/** Gives tasks their upstream edges, places and total weights. */
-function connect(
-  dagId: string,
-  loose: readonly LooseTask[],
-  { places }: ParsedGroups,
-  dagStart: TaskNode["startDate"],
-  dagEnd: TaskNode["endDate"],
-): { tasks: Map<string, TaskNode>; order: string[] } {
-  const upstream = new Map<string, string[]>(loose.map((task) => [task.taskId, []]));
-  for (const task of loose) {
+/** Gives tasks their upstream edges. */
+function connect(tasks: ReadonlyMap<string, TaskNode>): void {
+  const upstream = new Map<string, string[]>();
+  for (const task of tasks.values()) {
     for (const below of task.downstream) {
+      if (!tasks.has(below)) throw new RangeError(`the task ${task.taskId} names an unknown task ${below} downstream`);
       const above = upstream.get(below);
-      if (!above) throw new RangeError(`the task ${task.taskId} names an unknown task ${below} downstream`);
-      above.push(task.taskId);
+      if (above) above.push(task.taskId);
+      else upstream.set(below, [task.taskId]);
     }
   }
-  const tasks = new Map<string, TaskNode>();
-  for (const { ownStartDate, ownEndDate, ...task } of loose) {
-    const place = places.get(task.taskId);
-    const prefix = place?.prefix ?? "";
-    tasks.set(task.taskId, {
-      ...task,
-      label: task.taskId.startsWith(prefix) ? task.taskId.slice(prefix.length) : task.taskId,
-      upstream: upstream.get(task.taskId) ?? [],
-      groups: place?.groups ?? [],
-      mappedGroups: place?.mappedGroups ?? [],
-      startDate: ownStartDate ?? dagStart,
-      endDate: ownEndDate ?? dagEnd,
-      priorityWeightTotal: task.priorityWeight,
-    });
-  }
-  const order = topologicalOrder(dagId, tasks);
-  weigh(tasks, order);
-  return { tasks, order };
+  for (const [taskId, above] of upstream) (tasks.get(taskId) as TaskNode).upstream = above;
 }
 
 const INT32 = 2 ** 31;

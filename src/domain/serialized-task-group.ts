@@ -13,22 +13,17 @@ export interface TaskPlace {
 
 export interface ParsedGroups {
   root: TaskGroupNode;
-  places: ReadonlyMap<string, TaskPlace>;
+  placeOf(taskId: string): TaskPlace;
 }
 
 /** Reads the tree of task groups; a DAG so old that it has none gets a root with all its tasks. */
 export function parseTaskGroups(encoded: JsonValue | undefined, taskIds: readonly string[]): ParsedGroups {
   const places = new Map<string, TaskPlace>();
-  const known = new Set(taskIds);
   const outside: TaskPlace = { groups: [], mappedGroups: [], prefix: "" };
-  if (!isObject(encoded)) {
-    for (const taskId of taskIds) places.set(taskId, outside);
-    const children = taskIds.map((taskId) => ({ kind: "task" as const, taskId }));
-    return { root: { ...parseGroup({}, null, outside, known, new Map()).node, children }, places };
-  }
-  const { node } = parseGroup(encoded, null, outside, known, places);
-  for (const taskId of taskIds) if (!places.has(taskId)) places.set(taskId, outside);
-  return { root: node, places };
+  const placeOf = (taskId: string): TaskPlace => places.get(taskId) ?? outside;
+  if (isObject(encoded)) return { root: parseGroup(encoded, null, outside, new Set(taskIds), places).node, placeOf };
+  const children = taskIds.map((taskId) => ({ kind: "task" as const, taskId }));
+  return { root: { ...parseGroup({}, null, outside, new Set(), places).node, children }, placeOf };
 }
 
 function parseGroup(

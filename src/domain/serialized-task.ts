@@ -1,6 +1,7 @@
 import { toJsonText, type JsonValue } from "../kit/json-text.ts";
 import type { DagParam, TaskNode } from "./dag-graph.ts";
 import { parseExpandInput } from "./serialized-expand-input.ts";
+import type { TaskPlace } from "./serialized-task-group.ts";
 import {
   decodeValue,
   flagOr,
@@ -16,27 +17,30 @@ import {
 } from "./serialized-value.ts";
 import { TRIGGER_RULES, type TriggerRule } from "./states.ts";
 
-/** A task before its place in the graph is known. */
-export type LooseTask = Omit<
-  TaskNode,
-  "label" | "upstream" | "priorityWeightTotal" | "mappedGroups" | "groups" | "startDate" | "endDate"
-> & { ownStartDate: TaskNode["startDate"]; ownEndDate: TaskNode["endDate"] };
+/** What a task takes from its DAG. */
+export interface TaskSurroundings {
+  clientDefaults: JsonObject;
+  place: TaskPlace;
+  startDate: TaskNode["startDate"];
+  endDate: TaskNode["endDate"];
+}
 
 /** Fields a task had under other names in serialization formats 1 and 2. */
-const FORMER_NAMES: Record<string, string> = {
-  task_display_name: "_task_display_name",
-  _downstream_task_ids: "downstream_task_ids",
-  _task_type: "task_type",
-  _outlets: "outlets",
-  _inlets: "inlets",
-  _on_failure_fail_dagrun: "on_failure_fail_dagrun",
-};
+const FORMER_NAMES = [
+  ["task_display_name", "_task_display_name"],
+  ["_downstream_task_ids", "downstream_task_ids"],
+  ["_task_type", "task_type"],
+  ["_outlets", "outlets"],
+  ["_inlets", "inlets"],
+  ["_on_failure_fail_dagrun", "on_failure_fail_dagrun"],
+] as const;
 
 /**
  * Reads one operator. A mapped operator keeps most fields in `partial_kwargs`; client defaults come before the schema's,
- * as in `OperatorSerialization.populate_operator`.
+ * as in `OperatorSerialization.populate_operator`. Upstream edges and the total weight are filled in by the caller.
  */
-export function parseTask(encoded: JsonObject, clientDefaults: JsonObject): LooseTask {
+export function parseTask(encoded: JsonObject, around: TaskSurroundings): TaskNode {
+  const { clientDefaults, place } = around;
   const own = withCurrentNames({ ...clientDefaults, ...encoded });
   const mapped = own["_is_mapped"] === true;
   const partial = mapped ? withCurrentNames({ ...clientDefaults, ...objectOf(own["partial_kwargs"]) }) : {};
@@ -52,12 +56,15 @@ export function parseTask(encoded: JsonObject, clientDefaults: JsonObject): Loos
   const runsForItsCallbacks =
     flagOr(field("has_on_execute_callback"), false) || flagOr(field("has_on_success_callback"), false);
 
+  const priorityWeight = numberOr(field("priority_weight"), 1);
   return {
     taskId,
+    label: taskId.startsWith(place.prefix) ? taskId.slice(place.prefix.length) : taskId,
     displayName: textOr(field("_task_display_name"), "") || taskId,
     taskType,
     taskModule: textOr(own["_task_module"], ""),
     operatorName: textOr(own["_operator_name"], taskType),
+    upstream: [],
     downstream: textsOf(own["downstream_task_ids"]),
     triggerRule: triggerRuleOf(field("trigger_rule")),
     retries: numberOr(field("retries"), 0),
@@ -75,12 +82,13 @@ export function parseTask(encoded: JsonObject, clientDefaults: JsonObject): Loos
     queue: textOr(field("queue"), "default"),
     executor: textOr(field("executor"), null),
     executorConfig: executorConfigOf(field("executor_config")),
-    priorityWeight: numberOr(field("priority_weight"), 1),
+    priorityWeight,
+    priorityWeightTotal: priorityWeight,
     weightRule: textOr(field("weight_rule"), "downstream") || "downstream",
     maxActiveTisPerDag: numberOr(field("max_active_tis_per_dag"), null),
     maxActiveTisPerDagrun: numberOr(field("max_active_tis_per_dagrun"), null),
-    ownStartDate: instantOrNull(own["start_date"]),
-    ownEndDate: instantOrNull(own["end_date"]),
+    startDate: instantOrNull(own["start_date"]) ?? around.startDate,
+    endDate: instantOrNull(own["end_date"]) ?? around.endDate,
     owner: textOr(field("owner"), "airflow"),
     docMd: textOr(field("doc_md"), null),
     isSetup: flagOr(field("is_setup"), false),
@@ -93,6 +101,8 @@ export function parseTask(encoded: JsonObject, clientDefaults: JsonObject): Loos
     hasOutlets,
     hasInlets,
     expandInput,
+    mappedGroups: place.mappedGroups,
+    groups: place.groups,
     templateFields: textsOf(own["template_fields"]),
     uiColor: textOr(own["ui_color"], "#fff"),
     uiFgcolor: textOr(own["ui_fgcolor"], "#000"),
@@ -103,7 +113,12 @@ export function parseTask(encoded: JsonObject, clientDefaults: JsonObject): Loos
 }
 
 function withCurrentNames(fields: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [FORMER_NAMES[name] ?? name, value]));
+  for (const [former, current] of FORMER_NAMES) {
+    if (!(former in fields)) continue;
+    fields[current] = fields[former] ?? null;
+    delete fields[former];
+  }
+  return fields;
 }
 
 function triggerRuleOf(value: JsonValue | undefined): TriggerRule {

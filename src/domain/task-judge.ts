@@ -28,8 +28,9 @@ export class TaskJudge {
   readonly #task: PlannedTask;
   readonly #facts: RunFacts;
   readonly #ownCount: number | null;
-  readonly #sharedCounts = new Map<number, number | null>();
-  readonly #tallies = new Map<readonly number[], UpstreamTally>();
+  /** Kept between the instances of the task. */
+  #sharedCounts: Map<number, number | null> | null = null;
+  readonly #tallies: { tasks: readonly number[]; tally: UpstreamTally }[] = [];
 
   constructor(task: PlannedTask, facts: RunFacts) {
     this.#task = task;
@@ -73,8 +74,8 @@ export class TaskJudge {
 
   /** Counts the relevant instances of these tasks; the same for all instances unless mapped groups are shared. */
   #tally(tasks: readonly number[], mapIndex: number): UpstreamTally {
-    const known = this.#tallies.get(tasks);
-    if (known) return known;
+    const known = this.#tallies.find((kept) => kept.tasks === tasks);
+    if (known) return known.tally;
     const tally = emptyTally();
     const { tasks: planned } = this.#facts.plan;
     for (const number of tasks) this.#count(number, mapIndex, tally);
@@ -83,7 +84,7 @@ export class TaskJudge {
       tally.expected = tasks.length;
       tally.expectedSetup = tasks.filter((number) => planned[number]?.node.isSetup).length;
     }
-    if (!this.#task.inMappedGroup) this.#tallies.set(tasks, tally);
+    if (!this.#task.inMappedGroup) this.#tallies.push({ tasks, tally });
     return tally;
   }
 
@@ -96,10 +97,10 @@ export class TaskJudge {
       countAll(rows.counts, isSetup, tally);
       return;
     }
-    const unexpanded = rows.byIndex.get(-1);
+    const unexpanded = rows.get(-1);
     if (unexpanded) countOne(unexpanded.state, isSetup, tally);
     for (let index = Math.max(0, relevant.from); index < relevant.to; index++) {
-      const row = rows.byIndex.get(index);
+      const row = rows.get(index);
       if (row) countOne(row.state, isSetup, tally);
     }
   }
@@ -109,10 +110,11 @@ export class TaskJudge {
     if (mapIndex < 0 && fastTriggered && !expansionDependencies.has(number)) return null;
     const shared = sharedGroups.get(number);
     if (!shared) return null;
-    let count = this.#sharedCounts.get(number);
+    const counts = (this.#sharedCounts ??= new Map<number, number | null>());
+    let count = counts.get(number);
     if (count === undefined) {
       count = instanceCount(shared.expandInputs, this.#facts);
-      this.#sharedCounts.set(number, count);
+      counts.set(number, count);
     }
     return relevantIndexes(mapIndex, this.#ownCount, { count, furtherMapped: shared.furtherMapped });
   }
@@ -126,7 +128,7 @@ export class TaskJudge {
     let failed = false;
     let skipped = false;
     for (const number of this.#task.mappedDependencies) {
-      const row = this.#facts.rows[number]?.byIndex.get(-1);
+      const row = this.#facts.rows[number]?.get(-1);
       const state = row?.moving ?? row?.state ?? null;
       if (!isFinished(state) || state === "success") continue;
       unsuccessful = true;

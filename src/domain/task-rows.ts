@@ -1,7 +1,7 @@
 import type { Instant } from "../kit/instant.ts";
 import type { DecidedState } from "./decision.ts";
 import type { PlannedTask } from "./run-plan.ts";
-import { FINISHED_STATES, TASK_INSTANCE_STATES, type TaskInstanceState } from "./states.ts";
+import { TASK_INSTANCE_STATES, type TaskInstanceState } from "./states.ts";
 
 export interface Row {
   id: string;
@@ -26,7 +26,7 @@ const CODES = Object.fromEntries(["none", ...TASK_INSTANCE_STATES].map((state, c
 
 /** How many task instances are in which state. */
 export class StateCounts {
-  readonly #counts: number[] = new Array<number>(TASK_INSTANCE_STATES.length + 1).fill(0);
+  readonly #counts = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
   total = 0;
 
   get(state: StateName): number {
@@ -40,7 +40,15 @@ export class StateCounts {
   }
 
   get finished(): number {
-    return FINISHED_STATES.reduce((sum, state) => sum + this.get(state), 0);
+    const { success, failed, skipped, upstream_failed, removed } = CODES;
+    const counts = this.#counts;
+    return (
+      (counts[success] ?? 0) +
+      (counts[failed] ?? 0) +
+      (counts[skipped] ?? 0) +
+      (counts[upstream_failed] ?? 0) +
+      (counts[removed] ?? 0)
+    );
   }
 
   /** Could be scheduled: Airflow's SCHEDULEABLE_STATES. */
@@ -54,20 +62,32 @@ export class StateCounts {
   }
 }
 
-/** The instances of one task in one run. */
+/** The instances of one task in one run. Most tasks have one only, unmapped. */
 export class TaskRows {
-  readonly byIndex = new Map<number, Row>();
   readonly counts = new StateCounts();
   highestIndex = -1;
+  #unexpanded: Row | null = null;
+  #mapped: Map<number, Row> | null = null;
+
+  get(mapIndex: number): Row | null {
+    return mapIndex < 0 ? this.#unexpanded : (this.#mapped?.get(mapIndex) ?? null);
+  }
+
+  all(): Row[] {
+    const mapped = this.#mapped ? [...this.#mapped.values()] : [];
+    return this.#unexpanded ? [this.#unexpanded, ...mapped] : mapped;
+  }
 
   add(row: Row): void {
-    this.byIndex.set(row.mapIndex, row);
+    if (row.mapIndex < 0) this.#unexpanded = row;
+    else (this.#mapped ??= new Map<number, Row>()).set(row.mapIndex, row);
     this.counts.add(row.state);
     this.highestIndex = Math.max(this.highestIndex, row.mapIndex);
   }
 
   remove(row: Row): void {
-    this.byIndex.delete(row.mapIndex);
+    if (row.mapIndex < 0) this.#unexpanded = null;
+    else this.#mapped?.delete(row.mapIndex);
     this.counts.add(row.state, -1);
   }
 }
