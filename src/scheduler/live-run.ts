@@ -4,7 +4,9 @@ import type { TaskNode } from "../domain/dag-graph.ts";
 import { RunMemory } from "../domain/run-memory.ts";
 import type { Workload } from "../domain/workload.ts";
 import type { LoadedVersion } from "../store/dag-versions.ts";
+import type { Database } from "../store/database.ts";
 import type { LiveRunRow, LoadedRun, NewTaskInstance } from "../store/live-runs.ts";
+import { previousRun, skipRecords } from "../store/run-history.ts";
 import type { Candidate } from "./slots.ts";
 
 /** A queued or running run in the scheduler's memory: its row, its version, and the states of its task instances. */
@@ -12,11 +14,21 @@ export interface LiveRun {
   row: LiveRunRow;
   version: LoadedVersion;
   memory: RunMemory;
+  /** Tasks with depends_on_past: what happens in the run before matters to them. */
+  dependingOnPast: readonly string[];
 }
 
-export function liveRun(loaded: LoadedRun, version: LoadedVersion): LiveRun {
-  const memory = new RunMemory(version.graph, { instances: loaded.taskInstances }, newId);
-  return { row: loaded.run, version, memory };
+/** Reads what else the tasks of this DAG look at: the run before, and what branches decided. */
+export async function liveRun(db: Database, loaded: LoadedRun, version: LoadedVersion): Promise<LiveRun> {
+  const tasks = [...version.graph.tasks.values()];
+  const dependingOnPast = tasks.filter((task) => task.dependsOnPast).map((task) => task.taskId);
+  const { catchup } = version.graph;
+  const previous =
+    dependingOnPast.length === 0 ? null : await previousRun(db, loaded.run, { catchup, taskIds: dependingOnPast });
+  const branches = tasks.some((task) => task.inheritsFromSkipMixin);
+  const skips = branches ? await skipRecords(db, loaded.run.id) : new Map<string, never>();
+  const memory = new RunMemory(version.graph, { instances: loaded.taskInstances, previous, skips }, newId);
+  return { row: loaded.run, version, memory, dependingOnPast };
 }
 
 /** Rows that the version's graph has and the run lacks: all of them for a new run, the new tasks after a version change. */

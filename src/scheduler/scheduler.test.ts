@@ -8,6 +8,7 @@ import { fernet, newFernetKey } from "../kit/fernet.ts";
 import { RawJson, type TaskExecution } from "../domain/task-execution.ts";
 import { EventBus } from "../domain/events.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
+import { parseInstant } from "../kit/instant.ts";
 import { toJsonText } from "../kit/json-text.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
@@ -37,6 +38,11 @@ class ScriptedExecutor implements Executor {
 
   held(): ReadonlySet<string> {
     return this.#held;
+  }
+
+  /** Lets what hangs succeed. */
+  async finishHanging(): Promise<void> {
+    for (const id of [...this.#held]) await this.#succeed(id);
   }
 
   async #run(workload: Workload): Promise<void> {
@@ -72,16 +78,21 @@ class ScriptedExecutor implements Executor {
         endDate,
       });
     } else {
-      await execution.handle(workload.id, {
-        type: "SucceedTask",
-        state: "success",
-        end_date: systemClock.now(),
-        task_outlets: [],
-        outlet_events: [],
-        rendered_map_index: null,
-      });
+      await this.#succeed(workload.id);
     }
     this.#held.delete(workload.id);
+  }
+
+  async #succeed(id: string): Promise<void> {
+    await this.#execution().handle(id, {
+      type: "SucceedTask",
+      state: "success",
+      end_date: systemClock.now(),
+      task_outlets: [],
+      outlet_events: [],
+      rendered_map_index: null,
+    });
+    this.#held.delete(id);
   }
 }
 
@@ -320,6 +331,43 @@ describe("Scheduler", () => {
     await finishedAs(run, "success");
     expect(ended).toEqual(["b: lost: Leoflow stopped while this task was running"]);
     expect(second.executor.order.sort()).toEqual(["b#2", "c#1", "d#1"]);
+  });
+
+  it("holds a task with depends_on_past until the run before has done with it", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    let first = true;
+    executor.outcome = () => {
+      if (!first) return "success";
+      first = false;
+      return "hang";
+    };
+    const dagId = await makeDagWith({ tasks: [{ id: "a", depends_on_past: true }] });
+    const runs: number[] = [];
+    for (const day of ["2026-01-01", "2026-01-02"]) {
+      const made = await createDagRun(database.db, {
+        dagId,
+        runId: `scheduled__${day}`,
+        runType: "scheduled",
+        logicalDate: parseInstant(`${day}T00:00:00Z`),
+        dataIntervalStart: null,
+        dataIntervalEnd: null,
+        runAfter: parseInstant(`${day}T00:00:00Z`),
+        conf: null,
+        triggeredBy: "timetable",
+        triggeringUserName: null,
+      });
+      if (made.kind !== "created") throw new Error(made.kind);
+      runs.push(made.id);
+      bus.publish({ kind: "dag-run", dagRunId: made.id });
+      await scheduler.settled();
+    }
+    const [before, after] = runs as [number, number];
+    await until(async () => (await taskStates(before))["a"] === "running");
+    expect(await taskStates(after)).toEqual({ a: null });
+    await executor.finishHanging();
+    await finishedAs(before, "success");
+    await finishedAs(after, "success");
   });
 
   it("goes on after the database was away", async () => {

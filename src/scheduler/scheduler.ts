@@ -2,7 +2,7 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
-import type { DagRunState, TaskInstanceState } from "../domain/states.ts";
+import { isFinished, type DagRunState, type TaskInstanceState } from "../domain/states.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import { pausedDags } from "../store/dag-schedule.ts";
@@ -163,6 +163,20 @@ export class Scheduler implements Service {
     }
     const candidate = candidateOf(run, event);
     if (candidate) this.#slots.record(candidate, event.newId === null ? event.state : null);
+    if (isFinished(event.state)) this.#readAgainAfter(run, event.taskId);
+  }
+
+  /** What ended may have left a skip record, and later runs may depend on it: rare enough to read the runs again. */
+  #readAgainAfter(run: LiveRun, taskId: string): void {
+    if (run.version.graph.tasks.get(taskId)?.inheritsFromSkipMixin) this.#stale.add(run.row.id);
+    this.#readDependents(run);
+  }
+
+  #readDependents(ended: LiveRun): void {
+    for (const { row, dependingOnPast } of this.#runs.values()) {
+      if (dependingOnPast.length > 0 && row.dag_id === ended.row.dag_id && row.id !== ended.row.id)
+        this.#stale.add(row.id);
+    }
   }
 
   #onDag(dagId: string): void {
@@ -256,7 +270,7 @@ export class Scheduler implements Service {
           loaded = (await loadRun(db, id)) ?? loaded;
         }
       }
-      const run = liveRun(loaded, version);
+      const run = await liveRun(db, loaded, version);
       this.#runs.set(id, run);
       for (const ti of run.memory.instances()) {
         const candidate = candidateOf(run, ti);
@@ -392,6 +406,7 @@ export class Scheduler implements Service {
 
   #ended(run: LiveRun): void {
     this.#forget(run.row.id);
+    this.#readDependents(run);
     for (const { row } of this.#runs.values()) {
       if (row.dag_id === run.row.dag_id && row.state === "queued") this.#dirty.add(row.id);
     }
