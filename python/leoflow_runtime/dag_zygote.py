@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from leoflow_runtime import compat, log_channel, shared_heap
+from leoflow_runtime import compat, log_channel, shared_heap, standard_streams
 from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
 from leoflow_runtime.processes import adopt_orphans
 from leoflow_runtime.workspace import put_on_path
@@ -86,6 +86,7 @@ def _run_task(agent: AgentConnection, token: str) -> NoReturn:
     def target() -> None:
         # Forked ahead of its task: nothing is logged or started before there is one.
         _wait_readable(requests)
+        standard_streams.log_standard_streams()
         compat.run_task()
 
     compat.run_supervised(requests, stdout, stderr, target)
