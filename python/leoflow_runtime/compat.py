@@ -32,12 +32,18 @@ class _LateLibcst(types.ModuleType):
 def _import_airflow_leanly() -> None:
     # Airflow then sets up no ORM: no task may use it, and its dialects are 17 MB.
     os.environ["_AIRFLOW__REEXECUTED_PROCESS"] = "1"
-    late = "libcst" not in sys.modules
-    if late:
-        sys.modules["libcst"] = _LateLibcst("libcst")
+    stand_ins: dict[str, Any] = {
+        "libcst": _LateLibcst("libcst"),
+        # 4 MB for the colours of a terminal; our logs are JSON. None makes an import fail, which structlog is ready for.
+        "rich": None,
+    }
+    for name in stand_ins.keys() - sys.modules.keys():
+        sys.modules[name] = stand_ins[name]
     importlib.import_module("airflow.sdk.definitions._internal.decorators")
-    if late:
-        del sys.modules["libcst"]
+    importlib.import_module("airflow.sdk.execution_time.supervisor")
+    for name, stand_in in stand_ins.items():
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
     del os.environ["_AIRFLOW__REEXECUTED_PROCESS"]
 
 

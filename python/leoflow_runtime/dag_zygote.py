@@ -9,6 +9,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+import setproctitle
+
 from leoflow_runtime import compat, log_channel, shared_heap, standard_streams
 from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
 from leoflow_runtime.processes import adopt_orphans
@@ -39,6 +41,7 @@ class DagZygote(ForkServer):
         self.directory: str = command["directory"]
         self.file: str = command["file"]
         token: str = command["token"]
+        setproctitle.setproctitle(f"leoflow python: {self.file}")
         super().__init__(agent.open("zygote", token), agent)
         put_on_path(self.directory, os.path.join(self.directory, self.file), command.get("workspace"))
         compat.use_bundle(self.directory)

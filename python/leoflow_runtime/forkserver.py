@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from leoflow_runtime.processes import die_with_parent, kill_group, kill_tree, own_group
+from leoflow_runtime.processes import be_first_out_of_memory, die_with_parent, kill_group, kill_tree, own_group
 
 Command = dict[str, Any]
 
@@ -95,7 +95,13 @@ class ForkServer:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # No memory or no process left: the others go on.
+            print(f"cannot fork: {error}", file=sys.stderr, flush=True)
+            self.report({"event": "exit", "token": token, "pid": 0, "code": os.EX_OSERR})
+            return
         if pid == 0:
             _child(self, run, parent, zygote)
         try:
@@ -165,6 +171,7 @@ def _child(server: ForkServer, run: Callable[[], object], parent: int, zygote: b
         own_group()
         if not zygote:
             die_with_parent(parent)
+            be_first_out_of_memory()
         signal.set_wakeup_fd(-1)
         for sig in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(sig, signal.SIG_DFL)

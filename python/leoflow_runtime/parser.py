@@ -10,6 +10,7 @@ import time
 import traceback
 from typing import Any, NoReturn
 
+import setproctitle
 from pydantic import TypeAdapter
 
 from airflow.dag_processing.processor import ToDagProcessor
@@ -26,6 +27,7 @@ _TO_DAG_PROCESSOR: TypeAdapter[Any] = TypeAdapter(ToDagProcessor)
 def run(command: Command, agent: AgentConnection) -> NoReturn:
     """Connects back, parses, sends the result on a connection of its own and ends."""
     token: str = command["token"]
+    setproctitle.setproctitle(f"leoflow parse: {command['path']}")
     comms = agent.open("requests", token)
     result_to = agent.open("result", token)
     stdout = agent.open("stdout", token)

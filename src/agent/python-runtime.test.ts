@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RawJson } from "../domain/task-execution.ts";
 import { taskLogPath } from "../domain/workload.ts";
-import { startTestRuntime, type TestRuntime } from "../../test/support/python.ts";
+import { processesNow, startTestRuntime, type TestRuntime, untilTrue } from "../../test/support/python.ts";
 
 let python: TestRuntime;
 
@@ -50,6 +50,19 @@ describe("running a task", () => {
     expect(logLines(workload)).toContainEqual(
       expect.objectContaining({ event: "hello from t", logger: "task.stdout", level: "info" }),
     );
+  });
+});
+
+describe("a DAG zygote", () => {
+  it("ends with its spare child when nothing needs it", async () => {
+    const quick = await startTestRuntime({ idleSeconds: 0.1 });
+    quick.write("d.py", "from airflow.sdk import DAG, task\nwith DAG('d'):\n    @task\n    def t(): ...\n    t()\n");
+    await quick.runtime.runTask(quick.workload({}));
+    await untilTrue(() => processesNow(quick).length === 1);
+    await quick.runtime.runTask(quick.workload({}));
+    expect(quick.execution.sent("SucceedTask")).toHaveLength(2);
+    await quick.runtime.stop();
+    expect(processesNow(quick)).toEqual([]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RawJson } from "../domain/task-execution.ts";
@@ -208,6 +208,16 @@ describe("a task's log", () => {
     clearInterval(watch);
     expect(logOf(workload).filter((line) => line.logger === "task.stdout")).toHaveLength(100_000);
     expect((peak - before) / 1e6).toBeLessThan(150);
+  });
+});
+
+describe("a log that cannot be written", () => {
+  it("does not stop the task", async () => {
+    const runId = "no-place";
+    mkdirSync(join(python.home, "logs/dag_id=d"), { recursive: true });
+    writeFileSync(join(python.home, `logs/dag_id=d/run_id=${runId}`), "a file where a folder should be");
+    const workload = await run("floods", { runId });
+    expect(exitOf(workload)).toMatchObject({ code: 0, reason: null });
   });
 });
 

@@ -193,20 +193,25 @@ export async function untilTrue(condition: () => boolean, withinMs = 10_000): Pr
 }
 
 /** Processes that work in this runtime's home, zombies apart, as "pid command line". */
-export async function processesAlive({ home }: { home: string }, withinMs = 2000): Promise<string[]> {
+export function processesNow({ home }: { home: string }): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        // A process title of its own overwrites the environment, so that is no mark.
+        if (!readlinkSync(`/proc/${pid}/cwd`).startsWith(home)) return [];
+        return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")}`];
+      } catch {
+        return [];
+      }
+    });
+}
+
+/** As processesNow, after waiting a while for there to be none. */
+export async function processesAlive(runtime: { home: string }, withinMs = 2000): Promise<string[]> {
   const deadline = performance.now() + withinMs;
   for (;;) {
-    const found = readdirSync("/proc")
-      .filter((name) => /^\d+$/.test(name))
-      .flatMap((pid) => {
-        try {
-          // A process title of its own overwrites the environment, so that is no mark.
-          if (!readlinkSync(`/proc/${pid}/cwd`).startsWith(home)) return [];
-          return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ")}`];
-        } catch {
-          return [];
-        }
-      });
+    const found = processesNow(runtime);
     if (found.length === 0 || performance.now() > deadline) return found;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
