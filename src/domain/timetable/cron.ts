@@ -25,6 +25,13 @@ interface CronFields {
   nearestWeekday: number | null;
 }
 
+/** Which day fields restrict: either is enough, or all that are named. */
+interface Sides {
+  either: boolean;
+  byDay: boolean;
+  byWeekday: boolean;
+}
+
 const RANGES = [
   [0, 59],
   [0, 23],
@@ -73,17 +80,30 @@ export class Cron {
   next(wall: number): number | null {
     const step = this.#fields.second ? 1000 : MINUTE_MS;
     const from = (Math.floor(wall / 1000 / step) + 1) * step;
-    return this.#search(from, 1);
+    return this.#find(from, 1);
   }
 
   /** The last match before a wall-clock time. */
   previous(wall: number): number | null {
     const step = this.#fields.second ? 1000 : MINUTE_MS;
     const from = (Math.ceil(wall / 1000 / step) - 1) * step;
-    return this.#search(from, -1);
+    return this.#find(from, -1);
   }
 
-  #search(fromMs: number, direction: 1 | -1): number | null {
+  #find(fromMs: number, direction: 1 | -1): number | null {
+    const { day, weekday, nthWeekdays, nearestWeekday } = this.#fields;
+    const sides = { either: day.values[0] !== "*" && weekday.values[0] !== "*", byDay: true, byWeekday: true };
+    if (!sides.either || (nthWeekdays.size === 0 && nearestWeekday === null)) {
+      return this.#search(fromMs, direction, sides);
+    }
+    // croniter asks for either side by itself here, and gives up when one of them never comes.
+    const byDay = this.#search(fromMs, direction, { ...sides, either: false, byWeekday: false });
+    const byWeekday = this.#search(fromMs, direction, { ...sides, either: false, byDay: false });
+    if (byDay === null || byWeekday === null) return null;
+    return direction > 0 ? Math.min(byDay, byWeekday) : Math.max(byDay, byWeekday);
+  }
+
+  #search(fromMs: number, direction: 1 | -1, sides: Sides): number | null {
     const start = new Date(fromMs);
     const firstYear = start.getUTCFullYear();
     let dayMs = Math.floor(fromMs / DAY_MS) * DAY_MS;
@@ -99,7 +119,7 @@ export class Cron {
         rest = null;
         continue;
       }
-      if ((this.#fields.year === null || has(this.#fields.year, year)) && this.#matchesDay(day)) {
+      if ((this.#fields.year === null || has(this.#fields.year, year)) && this.#matchesDay(day, sides)) {
         const time = this.#timeOfDay(rest ?? (direction > 0 ? 0 : DAY_MS - 1000), direction);
         if (time !== null) return (dayMs + time) * 1000;
       }
@@ -108,7 +128,7 @@ export class Cron {
     }
   }
 
-  #matchesDay(date: Date): boolean {
+  #matchesDay(date: Date, sides: Sides): boolean {
     const { day, weekday, nthWeekdays, nearestWeekday } = this.#fields;
     const dayOfMonth = (restricted: boolean): boolean => {
       if (nearestWeekday !== null) return date.getUTCDate() === nearestWeekdayOf(date, nearestWeekday);
@@ -118,10 +138,7 @@ export class Cron {
       if (nthWeekdays.size > 0) return isNthWeekday(date, nthWeekdays);
       return !restricted || has(weekday, date.getUTCDay());
     };
-    if (day.values[0] !== "*" && weekday.values[0] !== "*") {
-      return (dayOfMonth(true) && dayOfWeek(false)) || (dayOfMonth(false) && dayOfWeek(true));
-    }
-    return dayOfMonth(true) && dayOfWeek(true);
+    return sides.either ? dayOfMonth(true) || dayOfWeek(true) : dayOfMonth(sides.byDay) && dayOfWeek(sides.byWeekday);
   }
 
   /** The nearest match within the day, from a time of day in ms and including it. */
