@@ -37,9 +37,9 @@ export const taskPath = (subject: Subject) => `${runPath(subject)}/tasks/${encod
 
 const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visible"));
 
-/** Waits until the page's heading says this state; lists further down have badges, too. */
+/** Waits until the page's heading says this state; breadcrumbs and lists have badges, too. */
 const headingSays = (page: Page, state: string): Promise<void> =>
-  shown(page.locator(':nth-match([data-testid="state-badge"], 1)').filter({ hasText: state }));
+  shown(page.locator(':nth-match(div:has(> h2) [data-testid="state-badge"], 1)').filter({ hasText: state }));
 
 export const logIn: Check = {
   name: "login",
