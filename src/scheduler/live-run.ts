@@ -1,6 +1,7 @@
 import { newId } from "../kit/ids.ts";
 import { addMicros, type Instant } from "../kit/instant.ts";
 import type { TaskNode } from "../domain/dag-graph.ts";
+import { instancesOfNewRun } from "../domain/decide.ts";
 import { RunMemory } from "../domain/run-memory.ts";
 import type { Workload } from "../domain/workload.ts";
 import type { LoadedVersion } from "../store/dag-versions.ts";
@@ -32,11 +33,11 @@ export async function liveRun(db: Database, loaded: LoadedRun, version: LoadedVe
 }
 
 /** Rows that the version's graph has and the run lacks: all of them for a new run, the new tasks after a version change. */
-export function missingTaskInstances(loaded: LoadedRun, version: LoadedVersion): NewTaskInstance[] {
-  const present = new Set(loaded.taskInstances.map((ti) => ti.taskId));
-  return version.graph.topologicalOrder
-    .filter((taskId) => !present.has(taskId))
-    .map((taskId) => ({ id: newId(), task: taskOf(version, taskId), mapIndex: -1 }));
+export function missingTaskInstances({ run, taskInstances }: LoadedRun, version: LoadedVersion): NewTaskInstance[] {
+  const present = new Set(taskInstances.map((ti) => ti.taskId));
+  return instancesOfNewRun(version.graph, { runType: run.run_type, logicalDate: run.logical_date })
+    .filter(({ taskId }) => !present.has(taskId))
+    .map(({ taskId, mapIndex }) => ({ id: newId(), task: taskOf(version, taskId), mapIndex }));
 }
 
 export function taskOf(version: LoadedVersion, taskId: string): TaskNode {

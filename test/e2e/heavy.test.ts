@@ -6,6 +6,7 @@ import { footprint } from "../../bench/processes.ts";
 import {
   createLiteHome,
   logOf,
+  processesOf,
   runDag,
   runPath,
   triggerDag,
@@ -112,11 +113,6 @@ describe("tasks that ask for much", () => {
     expect(await xcomOf(lite.client, "big_xcom", run.runId, "measure")).toBe(50_000_000);
   });
 
-  it("ends the children that a task leaves behind", async () => {
-    expect((await runDag(lite.client, "forking")).state).toBe("success");
-    await until("the children are gone", () => running("sleep 4343") === 0, 30);
-  });
-
   it("ends a task at its execution_timeout, with the reason in its log", async () => {
     const started = Date.now();
     const run = await runDag(lite.client, "slow");
@@ -132,5 +128,11 @@ describe("tasks that ask for much", () => {
     const log = await logOf(lite.client, "secrets", runId, "tell");
     expect(log).toContain("the password is ***");
     expect(log).not.toContain("correct-horse");
+  });
+
+  it("does not wait for children that a task leaves behind, and ends them when it stops", async () => {
+    expect((await runDag(lite.client, "forking")).state).toBe("success");
+    await lite.stop();
+    await until("they are gone", () => running("sleep 4343") === 0 && processesOf(home.home).length === 0, 3);
   });
 });

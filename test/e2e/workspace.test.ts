@@ -98,9 +98,12 @@ describe("the workspace", () => {
       "the error is shown",
       async () => (await importError("broken.py"))?.includes("no_such_module_anywhere") ?? false,
     );
-    expect((await runDag(lite.client, "broken")).state).toBe("success");
+    expect(await isStale("broken")).toBe(false);
+    expect(await versionsOf("broken")).toEqual([1]);
+    await expect(triggerDag(lite.client, "broken")).rejects.toThrow("has import errors and cannot be triggered");
     save("broken.py", dagFile("broken", "return 2"));
     await until("the error is gone", async () => (await importError("broken.py")) === null);
+    expect((await runDag(lite.client, "broken")).state).toBe("success");
   });
 
   it("names both files when two define the same DAG", async () => {
