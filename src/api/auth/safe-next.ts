@@ -6,7 +6,10 @@
 export function isSafeNext(next: string, host: string): boolean {
   return [next, decoded(next)].every((target) => {
     if (target === null) return false;
-    const plain = target.replaceAll(/[\t\n\r]/g, "").trim().replaceAll("\\", "/");
+    const plain = target
+      .replaceAll(/[\t\n\r]/g, "")
+      .trim()
+      .replaceAll("\\", "/");
     // `http:host` is relative on an http page and another host on an https page.
     if (plain.startsWith("//") || /^[a-z][a-z0-9+.-]*:(?!\/\/)/i.test(plain)) return false;
     try {
