@@ -38,6 +38,10 @@ export class BaseZygote {
     return this.#process?.pid ?? null;
   }
 
+  get isWarm(): boolean {
+    return this.#control !== null;
+  }
+
   /** A ready zygote; starts one if there is none. Rejects with Python's last words when it cannot start. */
   control(): Promise<ZygoteControl> {
     if (this.#stopping) return Promise.reject(new Error("Python is being stopped"));

@@ -128,7 +128,13 @@ export function serveRequests(
     for (const frame of splitter.push(chunk)) working = working.then(() => answer(frame));
   });
   socket.on("error", () => socket.destroy());
-  socket.once("close", () => void working.then(onEnd));
+  void whenClosed(socket).then(() => working.then(onEnd));
+}
+
+/** Resolves when the socket is closed, also when it was before. */
+export function whenClosed(socket: Socket): Promise<void> {
+  if (socket.closed) return Promise.resolve();
+  return new Promise((resolve) => socket.once("close", () => resolve()));
 }
 
 /** What a failure of ours looks like to the task: AirflowRuntimeError with the message. */

@@ -16,6 +16,8 @@ peer = socket.socket(fileno=3)
 socket.send_fds(peer, [bytes.fromhex(sys.argv[3])], [logs.fileno()])
 `;
 
+const TIMEOUT_MS = 5000;
+
 /**
  * Answers `ResendLoggingFD`: a process that took over the task's connection (run_as_user, virtualenv operators) gets a
  * descriptor to log to. `onLogs` takes what is written there.
@@ -27,19 +29,21 @@ export async function resendLoggingFd(
   requests: Socket,
   onLogs: (socket: Socket) => void,
 ): Promise<void> {
-  const connected = new Promise<Socket>((resolve) => {
-    const token = agent.expect((_, socket) => {
+  const connected = new Promise<Socket>((resolve, reject) => {
+    const token = agent.expect((_, socket) => settle(() => resolve(socket)));
+    const settle = (how: () => void): void => {
+      clearTimeout(timer);
       agent.forget(token);
-      resolve(socket);
-    });
+      how();
+    };
+    const timer = setTimeout(() => settle(() => reject(new Error("the logging relay did not connect"))), TIMEOUT_MS);
     const frame = encodeReply(requestId, { body: { type: "SentFDs", fds: [0] } });
     const relay = spawn(python, ["-I", "-S", "-c", RELAY, agent.path, token, frame.toString("hex")], {
       stdio: ["ignore", "ignore", "ignore", requests],
     });
     // Node stops reading a socket that it lends to a child.
     requests.resume();
-    relay.once("error", () => agent.forget(token));
-    relay.once("exit", () => agent.forget(token));
+    relay.once("error", (error) => settle(() => reject(error)));
   });
   onLogs(await connected);
 }

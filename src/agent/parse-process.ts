@@ -1,7 +1,7 @@
 import type { ParseRequest, ParseResult } from "../domain/parse-result.ts";
 import type { Reply, ToSupervisor } from "../domain/task-execution.ts";
 import { describeExit, type ForkedChild } from "./forked-child.ts";
-import { serveRequests } from "./frames.ts";
+import { serveRequests, whenClosed } from "./frames.ts";
 import type { ZygoteControl } from "./zygote-control.ts";
 
 const CONNECTIONS = ["requests", "result", "stdout", "stderr"] as const;
@@ -27,7 +27,7 @@ export async function parseInChild(
     await child.connected;
     serveRequests(child.socket("requests"), handle, () => undefined);
     child.socket("result").on("data", (chunk: Buffer) => result.push(chunk));
-    const closed = new Promise((resolve) => child.socket("result").once("close", resolve));
+    const closed = whenClosed(child.socket("result"));
     for (const kind of ["stdout", "stderr"]) {
       child.socket(kind).on("data", (chunk: Buffer) => {
         output = Buffer.concat([output, chunk]).subarray(-KEPT_OUTPUT_BYTES);

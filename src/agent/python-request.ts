@@ -1,4 +1,5 @@
 import { describeExit } from "./forked-child.ts";
+import { whenClosed } from "./frames.ts";
 import type { ZygoteControl } from "./zygote-control.ts";
 
 /** A small question to the installed Airflow: `kind` is one of those in leoflow_runtime/requests.py. */
@@ -15,11 +16,9 @@ export async function askPython(control: ZygoteControl, request: PythonRequest, 
     await child.connected;
     const chunks: Buffer[] = [];
     const socket = child.socket("result");
-    await new Promise<void>((resolve) => {
-      socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-      socket.once("close", () => resolve());
-      socket.resume();
-    });
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    socket.resume();
+    await whenClosed(socket);
     const text = Buffer.concat(chunks).toString("utf8");
     if (text === "") throw new Error(`no answer from Python: ${describeExit(await child.exited)}`);
     const answer = JSON.parse(text) as { result: unknown } | { error: string; traceback: string };

@@ -66,6 +66,19 @@ describe("a DAG zygote", () => {
   });
 });
 
+describe("an environment", () => {
+  it("that is no longer used ends; the default stays", async () => {
+    const several = await startTestRuntime({ idleSeconds: 0.1 });
+    several.write("d.py", "from airflow.sdk import DAG, task\nwith DAG('d'):\n    @task\n    def t(): ...\n    t()\n");
+    await Promise.all([several.runtime.warm(), several.runtime.warm("project")]);
+    await several.runtime.runTask(several.workload({ environment: "project" }));
+    expect(several.execution.sent("SucceedTask")).toHaveLength(1);
+    await untilTrue(() => processesNow(several).length === 1);
+    expect(processesNow(several)[0]).toContain(`${several.runtime.basePid()} `);
+    await several.runtime.stop();
+  });
+});
+
 describe("parsing a file", () => {
   it("returns its DAGs and the files it is made of", async () => {
     const result = await python.runtime.parseFile({

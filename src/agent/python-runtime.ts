@@ -40,6 +40,8 @@ export interface PythonRuntimeConfig {
 }
 
 const TASK_OVERTIME_MS = 20_000;
+/** A base zygote takes seconds to come back, so it stays longer than a DAG's. */
+const IDLE_BASE_FACTOR = 10;
 /** A connection test may wait for a network timeout. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** A socket path may have 100 bytes; its file name has 20. */
@@ -50,13 +52,14 @@ export class PythonRuntime implements Service {
   readonly #kit: Kit;
   readonly #deps: PythonRuntimeDeps;
   readonly #config: PythonRuntimeConfig;
-  readonly #bases = new Map<string, BaseZygote>();
+  readonly #bases = new Map<string, { zygote: BaseZygote; usedAt: number }>();
   readonly #zygotes = new Map<string, DagZygote>();
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
   readonly #oom = new OomCounter();
   readonly #user = { hostname: hostname(), unixname: userInfo().username };
   #agent: AgentSocket | null = null;
   #temporaryDir: string | null = null;
+  #idleTimer: NodeJS.Timeout | null = null;
   #stopping = false;
   #stopped: Promise<void> | null = null;
 
@@ -76,6 +79,8 @@ export class PythonRuntime implements Service {
     const agent = new AgentSocket(socketDir);
     await agent.start();
     this.#agent = agent;
+    this.#idleTimer = setInterval(() => this.#endIdleBases(), this.#config.idleSeconds * 1000);
+    this.#idleTimer.unref();
     this.#base("default")
       .control()
       .catch((error: unknown) => this.#kit.logger.error({ err: error }, "python does not start"));
@@ -100,10 +105,11 @@ export class PythonRuntime implements Service {
   async #stop(graceMs: number): Promise<void> {
     if (!this.#agent) return;
     this.#stopping = true;
+    if (this.#idleTimer) clearInterval(this.#idleTimer);
     for (const { process } of this.#tasks.values()) process.terminate("Leoflow is being stopped", graceMs);
     await Promise.allSettled([...this.#tasks.values()].map(({ done }) => done));
     for (const zygote of this.#zygotes.values()) zygote.stop();
-    await Promise.allSettled([...this.#bases.values()].map((base) => base.stop()));
+    await Promise.allSettled([...this.#bases.values()].map(({ zygote }) => zygote.stop()));
     await this.#agent.stop();
     if (this.#temporaryDir) await rm(this.#temporaryDir, { recursive: true, force: true });
   }
@@ -175,9 +181,23 @@ export class PythonRuntime implements Service {
     return made;
   }
 
+  /** Projects come and go: an environment that was not used for a while, and runs no task, gives its memory back. */
+  #endIdleBases(): void {
+    const busy = new Set([...this.#zygotes.keys()].map((key) => (JSON.parse(key) as [string])[0]));
+    for (const [environment, { zygote, usedAt }] of this.#bases) {
+      const idle = performance.now() - usedAt > this.#config.idleSeconds * 1000 * IDLE_BASE_FACTOR;
+      if (environment === "default" || !idle || !zygote.isWarm || busy.has(environment)) continue;
+      this.#bases.delete(environment);
+      void zygote.stop();
+    }
+  }
+
   #base(environment: string): BaseZygote {
     const known = this.#bases.get(environment);
-    if (known) return known;
+    if (known) {
+      known.usedAt = performance.now();
+      return known.zygote;
+    }
     const { runtimeDir, workspace, env } = this.#config;
     const base = new BaseZygote(
       this.#kit,
@@ -195,7 +215,7 @@ export class PythonRuntime implements Service {
         },
       },
     );
-    this.#bases.set(environment, base);
+    this.#bases.set(environment, { zygote: base, usedAt: performance.now() });
     return base;
   }
 

@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import type { Socket } from "node:net";
 import { formatInstant } from "../kit/instant.ts";
 import type { Kit } from "../kit/service.ts";
+import { whenClosed } from "./frames.ts";
 import type { SecretMasker } from "./secret-masker.ts";
 
 /** So much may wait for the disk before the task has to wait too. */
@@ -27,6 +28,7 @@ export class TaskLog {
   #writing: Promise<void> | null = null;
   #fd: number | null = null;
   #broken = false;
+  #closed = false;
 
   constructor(kit: Kit, path: string, masker: SecretMasker) {
     this.#kit = kit;
@@ -60,6 +62,7 @@ export class TaskLog {
     while (this.#writing) await this.#writing;
     if (this.#fd !== null) closeSync(this.#fd);
     this.#fd = null;
+    this.#closed = true;
   }
 
   #line(level: LogLevel, event: string, fields: Record<string, unknown>): string {
@@ -106,18 +109,15 @@ export class TaskLog {
       }
       if (formatted.length > 0) this.#append(formatted.join(""));
     });
-    return new Promise((resolve) => {
-      socket.once("close", () => {
-        this.#sources.delete(socket);
-        if (heldBytes > 0) this.#append(flushHeld());
-        resolve();
-      });
-      socket.resume();
+    socket.resume();
+    return whenClosed(socket).then(() => {
+      this.#sources.delete(socket);
+      if (heldBytes > 0) this.#append(flushHeld());
     });
   }
 
   #append(text: string): void {
-    if (this.#broken || text === "") return;
+    if (this.#broken || this.#closed || text === "") return;
     try {
       this.#fd ??= this.#open();
       // A few lines go to the page cache faster than to another thread.

@@ -36,6 +36,9 @@ const TERMINAL = new Set(["SucceedTask", "RetryTask", "DeferTask", "AwaitInputTa
 const MAX_FAILED_HEARTBEATS = 3;
 /** Output that is still in the sockets when the process is gone is read until it stops coming. */
 const DRAIN_MS = 250;
+/** The database may be away for a moment. */
+const SETTLE_ATTEMPTS = 4;
+const SETTLE_PAUSE_MS = 250;
 
 /**
  * Supervises one try, as Airflow's ActivitySubprocess does: start, serve, heartbeat, settle.
@@ -76,7 +79,7 @@ export class TaskProcess {
     this.#log = new TaskLog(kit, join(config.logsDir, taskLogPath(workload, workload.tryNumber)), this.#masker);
   }
 
-  /** Runs to the end. Rejects only for bugs. */
+  /** Runs to the end. Rejects when the control plane cannot be told of it; its reaper finds the try then. */
   async run(takeChild: () => Promise<ForkedChild>): Promise<void> {
     try {
       const child = await this.#take(takeChild);
@@ -88,26 +91,28 @@ export class TaskProcess {
         child.destroySockets();
       }
     } catch (error) {
-      const reason = `could not start: ${error instanceof Error ? error.message : String(error)}`;
-      if (this.#killReason === null) this.#log.add("error", `The task's process ${reason}`);
+      if (!(error instanceof NotStarted)) throw error;
+      if (this.#killReason === null) this.#log.add("error", `The task's process ${error.message}`);
       await this.#log.close();
       await this.#settle(
         { code: null, signal: null },
-        this.#killReason === null ? reason : `killed: ${this.#killReason}`,
+        this.#killReason === null ? error.message : `killed: ${this.#killReason}`,
       );
+    } finally {
+      if (this.#killTimer) clearTimeout(this.#killTimer);
     }
   }
 
   /** Waits for the child, but not longer than the task is wanted: Python may take seconds to warm up. */
   async #take(takeChild: () => Promise<ForkedChild>): Promise<ForkedChild> {
     const taken = takeChild();
-    const child = await Promise.race([taken, this.#unwanted]);
+    const child = await notStartedIfFails(Promise.race([taken, this.#unwanted]));
     if (child) return child;
     taken.then(
       (late) => late.kill("SIGKILL"),
       () => undefined,
     );
-    throw new Error(this.#killReason ?? "ended before it started");
+    throw new NotStarted("ended before it started");
   }
 
   /** Ends the process: SIGTERM to its group, so that on_kill runs, and SIGKILL after the grace period. */
@@ -125,12 +130,10 @@ export class TaskProcess {
   async #supervise(child: ForkedChild): Promise<void> {
     const { id } = this.#workload;
     const startDate = this.#kit.clock.now();
-    const answer = await this.#execution.start(id, {
-      hostname: this.#config.hostname,
-      unixname: this.#config.unixname,
-      pid: child.pid,
-      startDate,
-    });
+    const { hostname, unixname } = this.#config;
+    const answer = await notStartedIfFails(
+      this.#execution.start(id, { hostname, unixname, pid: child.pid, startDate }),
+    );
     if (answer.kind === "refused") {
       this.#kit.logger.warn({ id, ...answer }, "the control plane refused to start a task");
       this.#lost = true;
@@ -149,7 +152,6 @@ export class TaskProcess {
     const pulse = setInterval(() => void this.#beat(child), this.#config.heartbeatMs);
     const exit = await child.exited;
     clearInterval(pulse);
-    if (this.#killTimer) clearTimeout(this.#killTimer);
     await this.#drain(child, output);
     child.socket("requests").destroy();
     await served;
@@ -168,7 +170,17 @@ export class TaskProcess {
   async #settle(exit: ChildExit, reason: string | null): Promise<void> {
     if (this.#lost) return;
     const endDate = this.#kit.clock.now();
-    await this.#execution.exited(this.#workload.id, { ...exit, taskState: this.#taskState, reason, endDate });
+    const report = { ...exit, taskState: this.#taskState, reason, endDate };
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#execution.exited(this.#workload.id, report);
+        return;
+      } catch (error) {
+        if (attempt === SETTLE_ATTEMPTS) throw error;
+        this.#kit.logger.warn({ err: error, id: this.#workload.id }, "could not report a task's end; trying again");
+        await delay(SETTLE_PAUSE_MS * attempt);
+      }
+    }
   }
 
   #startupDetails(context: RawJson, startDate: Instant): Buffer {
@@ -299,6 +311,19 @@ export class TaskProcess {
     }
     for (const socket of [...sockets, ...this.#laterLogs]) socket.destroy();
     await output;
+  }
+}
+
+/** The task's code never ran. */
+class NotStarted extends Error {}
+
+async function notStartedIfFails<T>(step: Promise<T>): Promise<T> {
+  try {
+    return await step;
+  } catch (error) {
+    throw new NotStarted(`could not start: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }
 
