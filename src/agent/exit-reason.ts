@@ -60,7 +60,7 @@ export function describeExitReason(
     const likely = known.oom ? "The system ran out of memory (OOM)." : "Likely out of memory error (OOM).";
     return {
       reason,
-      line: `Process terminated by signal. ${likely} For more information, see https://airflow.apache.org/docs/apache-airflow/stable/troubleshooting.html#process-terminated-by-signal.`,
+      line: `Process terminated by signal SIGKILL. ${likely} For more information, see https://airflow.apache.org/docs/apache-airflow/stable/troubleshooting.html#process-terminated-by-signal.`,
       level: "critical",
       fields: { signal: -9, signal_name: "SIGKILL" },
     };
@@ -68,7 +68,7 @@ export function describeExitReason(
   if (exit.signal) {
     return {
       reason: `killed by ${exit.signal}`,
-      line: "Process terminated by signal. For more information, see https://airflow.apache.org/docs/apache-airflow/stable/troubleshooting.html#process-terminated-by-signal.",
+      line: `Process terminated by signal ${exit.signal}. For more information, see https://airflow.apache.org/docs/apache-airflow/stable/troubleshooting.html#process-terminated-by-signal.`,
       level: exit.signal === "SIGSEGV" ? "critical" : "error",
       fields: { signal_name: exit.signal },
     };
