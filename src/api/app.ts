@@ -47,7 +47,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     trustProxy: config.trustProxy ?? false,
-    forceCloseConnections: "idle",
+    forceCloseConnections: true,
     requestIdHeader: false,
     genReqId: (request) => {
       const given = request.headers["x-request-id"];
