@@ -1,3 +1,4 @@
+import type { Clock } from "./clock.ts";
 import { instantMs, type Instant } from "./instant.ts";
 
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
@@ -8,11 +9,13 @@ const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
  */
 export class Alarm<K> {
   readonly #due = new Map<K, number>();
+  readonly #clock: Clock;
   readonly #onDue: (keys: K[]) => void;
   #timer: NodeJS.Timeout | undefined;
   #firesAt = Infinity;
 
-  constructor(onDue: (keys: K[]) => void) {
+  constructor(clock: Clock, onDue: (keys: K[]) => void) {
+    this.#clock = clock;
     this.#onDue = onDue;
   }
 
@@ -28,7 +31,7 @@ export class Alarm<K> {
 
   /** Fires what is due now. */
   check(): void {
-    const now = Date.now();
+    const now = instantMs(this.#clock.now());
     const due: K[] = [];
     let next = Infinity;
     for (const [key, ms] of this.#due) {
@@ -49,7 +52,10 @@ export class Alarm<K> {
     clearTimeout(this.#timer);
     this.#firesAt = at;
     if (at === Infinity) return;
-    this.#timer = setTimeout(() => this.check(), Math.min(Math.max(at - Date.now(), 0), LONGEST_TIMEOUT_MS));
+    this.#timer = setTimeout(
+      () => this.check(),
+      Math.min(Math.max(Math.ceil(at - instantMs(this.#clock.now())), 0), LONGEST_TIMEOUT_MS),
+    );
     this.#timer.unref();
   }
 }

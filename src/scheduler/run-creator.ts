@@ -4,7 +4,7 @@ import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus } from "../domain/events.ts";
 import { timetableFor } from "../domain/timetable/timetable-for.ts";
 import { randomSuffix, timeRestriction, type BuiltinTimetable, type NextRun } from "../domain/timetable/timetable.ts";
-import { createDagRun } from "../store/dag-run-creation.ts";
+import { createDagRun, type DagRunCreation } from "../store/dag-run-creation.ts";
 import { dagSchedules, setNextRun, type DagScheduleRow } from "../store/dag-schedule.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
@@ -32,7 +32,7 @@ export class RunCreator implements Service {
   constructor(kit: Kit, deps: RunCreatorDeps) {
     this.#kit = kit;
     this.#deps = deps;
-    this.#alarm = new Alarm((dagIds) => {
+    this.#alarm = new Alarm(kit.clock, (dagIds) => {
       for (const dagId of dagIds) this.refresh(dagId);
     });
   }
@@ -63,6 +63,11 @@ export class RunCreator implements Service {
     this.#refreshing.set(dagId, next);
   }
 
+  /** Resolves when no DAG is being looked at. For tests. */
+  async settled(): Promise<void> {
+    while (this.#refreshing.size > 0) await Promise.allSettled(this.#refreshing.values());
+  }
+
   /** Backstop for stepped clocks and lost events. */
   check(): void {
     this.#alarm.check();
@@ -70,6 +75,8 @@ export class RunCreator implements Service {
 
   async #createDue(dagId: string): Promise<void> {
     const { db, versions } = this.#deps;
+    // A manual run that took a scheduled run's logical date stands for it.
+    let standIn: NextRun | null = null;
     for (;;) {
       const row = (await dagSchedules(db, dagId))[0];
       if (!row || row.is_stale) {
@@ -82,8 +89,12 @@ export class RunCreator implements Service {
         this.#kit.logger.warn({ dagId, timetable: timetable.typeName }, "custom timetables are not scheduled yet");
         return;
       }
-      const next = timetable.canBeScheduled
-        ? timetable.nextRun({ last: lastRun(row), restriction: timeRestriction(graph), now: this.#kit.clock.now() })
+      const next: NextRun | null = timetable.canBeScheduled
+        ? timetable.nextRun({
+            last: standIn ?? lastRun(row),
+            restriction: timeRestriction(graph),
+            now: this.#kit.clock.now(),
+          })
         : null;
       const exceeds = graph.maxActiveRuns !== null && row.active_runs >= graph.maxActiveRuns;
       const blocked =
@@ -100,12 +111,13 @@ export class RunCreator implements Service {
         this.#alarm.set(dagId, blocked ? null : (next?.runAfter ?? null));
         return;
       }
-      if (!(await this.#create(dagId, timetable, next))) return;
+      const made = await this.#create(dagId, timetable, next);
+      if (made === "no_dag") return;
+      standIn = made === "exists" ? next : null;
     }
   }
 
-  /** False when nothing was made, so that the loop does not spin. */
-  async #create(dagId: string, timetable: BuiltinTimetable, next: NextRun): Promise<boolean> {
+  async #create(dagId: string, timetable: BuiltinTimetable, next: NextRun): Promise<DagRunCreation["kind"]> {
     const made = await createDagRun(this.#deps.db, {
       dagId,
       runId: timetable.runId("scheduled", next, randomSuffix),
@@ -119,16 +131,8 @@ export class RunCreator implements Service {
       triggeringUserName: null,
       partitionKey: next.partitionKey,
     });
-    switch (made.kind) {
-      case "created":
-        this.#deps.bus.publish({ kind: "dag-run", dagRunId: made.id });
-        return true;
-      case "exists":
-        this.#kit.logger.warn({ dagId, logicalDate: next.logicalDate }, "a run with this logical date exists already");
-        return false;
-      case "no_dag":
-        return false;
-    }
+    if (made.kind === "created") this.#deps.bus.publish({ kind: "dag-run", dagRunId: made.id });
+    return made.kind;
   }
 }
 

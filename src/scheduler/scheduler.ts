@@ -63,8 +63,8 @@ export class Scheduler implements Service {
   readonly #stale = new Set<number>();
   readonly #dirty = new Set<number>();
   readonly #late = new Map<number, EventOf<"task-instance">[]>();
-  readonly #wake = new Alarm<number>((ids) => this.#decideAgain(ids));
-  readonly #timeouts = new Alarm<number>((ids) => this.#onTimeout(ids));
+  readonly #wake: Alarm<number>;
+  readonly #timeouts: Alarm<number>;
   readonly #unsubscribe: (() => void)[] = [];
   #paused = new Set<string>();
   #poolsChanged = true;
@@ -78,6 +78,8 @@ export class Scheduler implements Service {
     this.#deps = deps;
     this.#config = config;
     this.#slots = new Slots(config.parallelism);
+    this.#wake = new Alarm(kit.clock, (ids) => this.#decideAgain(ids));
+    this.#timeouts = new Alarm(kit.clock, (ids) => this.#onTimeout(ids));
   }
 
   async start(): Promise<void> {

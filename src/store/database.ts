@@ -49,8 +49,9 @@ export function openDatabase(config: DatabaseConfig): OpenDatabase {
     options: "-c TimeZone=UTC",
     types,
   });
-  // An idle connection that breaks is replaced by the next query; without a listener it would end the process.
+  // A connection that breaks fails its query, and the pool replaces it; an error event that nobody hears ends the process.
   pool.on("error", () => undefined);
+  pool.on("connect", (client) => client.on("error", () => undefined));
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   return { db, pool, close: () => db.destroy() };
 }
