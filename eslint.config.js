@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist", "node_modules", ".cache", "**/*.mjs", "**/*.js"] },
+  { ignores: ["dist", "node_modules", ".cache", "**/*.mjs", "**/*.d.mts", "**/*.js"] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     files: ["**/*.ts"],
