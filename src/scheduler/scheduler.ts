@@ -254,6 +254,8 @@ export class Scheduler implements Service {
       let loaded = await loadRun(db, id);
       this.#forget(id);
       if (!loaded || (loaded.run.state !== "queued" && loaded.run.state !== "running")) return null;
+      if (loaded.run.dag_is_paused) this.#paused.add(loaded.run.dag_id);
+      else this.#paused.delete(loaded.run.dag_id);
       const version = await versions.get(loaded.run.dag_version_id);
       const missing = missingTaskInstances(loaded, version);
       if (missing.length > 0) {

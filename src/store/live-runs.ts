@@ -19,6 +19,7 @@ export interface LiveRunRow {
   dag_version_id: string;
   clear_number: number;
   backfill_id: number | null;
+  dag_is_paused: boolean;
 }
 
 export interface LoadedRun {
@@ -43,6 +44,7 @@ export async function loadRun(db: Database, id: number): Promise<LoadedRun | nul
   type Row = [string, string, number, TaskInstanceState | null, number, string | null];
   const { rows } = await sql<LiveRunRow & { task_instances: Row[] }>`
     select id, dag_id, run_id, run_type, state, logical_date, run_after, start_date, dag_version_id, clear_number, backfill_id,
+      (select is_paused from dag where dag.dag_id = dag_run.dag_id) as dag_is_paused,
       (select coalesce(jsonb_agg(jsonb_build_array(ti.id, ti.task_id, ti.map_index, ti.state, ti.try_number,
           to_char(ti.wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))), '[]')
         from task_instance ti where ti.dag_run_id = dag_run.id) as task_instances
