@@ -64,7 +64,7 @@ export class VersionCache {
       id: row.id,
       dagId: row.dag_id,
       versionNumber: row.version_number,
-      graph: parseSerializedDag(row.serialized as JsonText),
+      graph: parseSerializedDag(row.serialized),
       archiveDigest: row.archive_digest,
       dagRelPath: row.dag_rel_path,
       environment: row.environment,
