@@ -1,33 +1,10 @@
+import { isSensitiveName } from "../kit/sensitive-names.ts";
+
 const REPLACEMENT = "***";
 /** `[logging] min_length_masked_secret`'s default. */
 const MIN_LENGTH = 5;
 /** Too common to mask, as Airflow has it. */
 const NEVER_MASKED = new Set(["airflow"]);
-/** Airflow's `DEFAULT_SENSITIVE_FIELDS`: names whose values are secrets. */
-const SENSITIVE_NAMES = [
-  "access_key",
-  "access_token",
-  "api_key",
-  "apikey",
-  "auth_header",
-  "authorization",
-  "bearer",
-  "connection_string",
-  "dsn",
-  "passphrase",
-  "passwd",
-  "password",
-  "private_key",
-  "proxy",
-  "proxy_password",
-  "proxies",
-  "secret",
-  "service_account",
-  "service_key",
-  "token",
-  "keyfile_dict",
-  "webhook_url",
-];
 
 /** Replaces the secrets of one task in its log, by the rules of Airflow's `SecretsMasker`. */
 export class SecretMasker {
@@ -86,9 +63,4 @@ export class SecretMasker {
     );
     return this.#pattern;
   }
-}
-
-function isSensitiveName(name: string): boolean {
-  const normalized = name.trim().toLowerCase().replace(/\W+/g, "_");
-  return SENSITIVE_NAMES.some((sensitive) => normalized.includes(sensitive));
 }

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import { parseExact, pythonDumps } from "../kit/exact-json.ts";
 import { parseInstant, type Instant } from "../kit/instant.ts";
+import { isSensitiveName } from "../kit/sensitive-names.ts";
 import { audit } from "../store/audit.ts";
 import type { Database } from "../store/database.ts";
 import { bodyText } from "./body.ts";
@@ -22,21 +23,6 @@ const NOT_IN_EXTRA = new Set([
   "logical_date",
 ]);
 const DRY_RUN_EVENTS = new Set(["clear_dag_run", "post_clear_task_instances"]);
-const SENSITIVE = [
-  "access_token",
-  "api_key",
-  "apikey",
-  "authorization",
-  "connection_string",
-  "passphrase",
-  "passwd",
-  "password",
-  "private_key",
-  "secret",
-  "token",
-  "keyfile_dict",
-  "service_account",
-];
 
 /** Airflow's names for greedy path parameters, by what the event is about. */
 const STARS = [
@@ -87,8 +73,7 @@ function extraOf(event: string, given: Fields, body: Fields | undefined, known: 
 
 /** Hides values under names that sound secret, at any depth. */
 export function redact(value: unknown, name = ""): unknown {
-  const lower = name.toLowerCase();
-  if (value !== null && value !== "" && SENSITIVE.some((word) => lower.includes(word))) return redactAll(value);
+  if (value !== null && value !== "" && isSensitiveName(name)) return redactAll(value);
   if (Array.isArray(value)) return value.map((item) => redact(item));
   if (isFields(value)) {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redact(item, key)]));

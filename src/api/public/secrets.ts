@@ -1,39 +1,10 @@
 import { ExactObject, parseExact, pythonDumps, type ExactJson } from "../../kit/exact-json.ts";
+import { isSensitiveName } from "../../kit/sensitive-names.ts";
 
 /** Airflow's secrets masker, as far as its API shows it: what is stored under a sensitive name is never told. */
 
 const HIDDEN = "***";
 const MAX_DEPTH = 5;
-const SENSITIVE = [
-  "access_token",
-  "api_key",
-  "apikey",
-  "authorization",
-  "connection_string",
-  "dsn",
-  "passphrase",
-  "passwd",
-  "password",
-  "private_key",
-  "proxy",
-  "proxy_password",
-  "proxies",
-  "secret",
-  "service_account",
-  "service_key",
-  "token",
-  "keyfile_dict",
-  "webhook_url",
-];
-
-export function isSensitiveName(name: string): boolean {
-  const normal = name
-    .trim()
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}_]+/gu, "_");
-  return SENSITIVE.some((word) => normal.includes(word));
-}
-
 /** Hides the texts under sensitive names, at any depth. Numbers stay, as in Airflow. */
 export function redact(value: ExactJson, name: string | null = null, depth = 0): ExactJson {
   if (name !== null && isSensitiveName(name)) return redactAll(value, depth);
