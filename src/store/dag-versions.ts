@@ -1,4 +1,3 @@
-import type { JsonText } from "../kit/json-text.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import { parseSerializedDag } from "../domain/serialized-dag.ts";
 import type { Database } from "./database.ts";
