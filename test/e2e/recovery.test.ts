@@ -125,7 +125,7 @@ describe("a bad day", () => {
 
     const again = await startSleeping(lite);
     for (const { pid: python, command } of processesOf(home.home)) {
-      if (/zygote|leoflow_runtime/.test(command)) process.kill(python, "SIGKILL");
+      if (command.startsWith("leoflow python")) process.kill(python, "SIGKILL");
     }
     expect((await waitForRun(lite.client, "sleeper", again.runId, 30)).state).toBe("success");
   });

@@ -1,5 +1,5 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { Client, sleep } from "../../bench/client.ts";
@@ -207,24 +207,37 @@ export async function xcomOf(
   return ((await client.call("GET", path)) as { value: unknown }).value;
 }
 
-/** Processes whose command line or environment names this home: what must be gone after a stop. Linux only. */
+/**
+ * Processes of the Leoflow of this home, Node, PostgreSQL and Python: by command line, environment or working directory
+ * (Python's title hides the first two). What must be gone after a stop. Linux only.
+ */
 export function processesOf(home: string): { pid: number; command: string }[] {
   const listing = execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" });
   const found: { pid: number; command: string }[] = [];
   for (const line of listing.split("\n")) {
-    const [, pid, command] = /^\s*(\d+)\s+(.*)$/.exec(line) ?? [];
-    if (pid === undefined || command === undefined || Number(pid) === process.pid) continue;
-    if (command.includes(home) || environmentOf(Number(pid)).includes(`LEOFLOW_HOME=${home}\0`)) {
-      found.push({ pid: Number(pid), command });
-    }
+    const [, text, command] = /^\s*(\d+)\s+(.*)$/.exec(line) ?? [];
+    const pid = Number(text);
+    if (command === undefined || pid === process.pid) continue;
+    const isOurs =
+      command.includes(home) ||
+      readLink(`/proc/${pid}/cwd`).startsWith(dirname(home)) ||
+      readText(`/proc/${pid}/environ`).includes(`LEOFLOW_HOME=${home}\0`);
+    if (isOurs) found.push({ pid, command });
   }
   return found;
 }
 
-function environmentOf(pid: number): string {
-  const file = `/proc/${pid}/environ`;
+function readText(file: string): string {
   try {
-    return existsSync(file) ? readFileSync(file, "utf8") : "";
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function readLink(file: string): string {
+  try {
+    return readlinkSync(file);
   } catch {
     return "";
   }
