@@ -3,8 +3,9 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import pg from "pg";
 import { Client, sleep } from "./client.ts";
-import { forkFloorMs, median } from "./floors.ts";
+import { commitFloorMs, forkFloorMs, median } from "./floors.ts";
 import { footprint } from "./processes.ts";
 
 declare const BENCH_ROOT: string;
@@ -140,17 +141,31 @@ async function saveToLive(client: Client, workspace: string): Promise<void> {
 }
 
 async function idle(lite: Lite, home: string): Promise<void> {
-  const settleMs = options.quick ? 20_000 : 75_000;
+  const settleMs = options.quick ? 20_000 : 120_000;
   await sleep(settleMs);
   const pid = lite.process.pid ?? 0;
   const before = footprint(pid, home);
-  const sampleMs = options.quick ? 5_000 : 30_000;
+  const sampleMs = options.quick ? 5_000 : 60_000;
   await sleep(sampleMs);
   const after = footprint(pid, home);
   add("idle memory, all processes (PSS)", "MB", after.pssMb, 300, `${after.processes} processes`);
   for (const { name, pssMb } of after.byName.slice(0, 12))
     console.log(`    ${pssMb.toFixed(1).padStart(6)} MB  ${name}`);
   add("idle CPU", "%", ((after.cpuSeconds - before.cpuSeconds) / (sampleMs / 1000)) * 100, 1, "of one core");
+}
+
+/** On the very PostgreSQL that Lite runs on. */
+async function commitFloor(home: string): Promise<number> {
+  const folder = join(home, "managed-postgres");
+  const host = readFileSync(join(folder, "data/postmaster.pid"), "utf8").split("\n")[4] ?? "";
+  const password = readFileSync(join(folder, "password"), "utf8").trim();
+  const client = new pg.Client({ host, user: "leoflow", database: "leoflow", password });
+  await client.connect();
+  try {
+    return await commitFloorMs((text) => client.query(text));
+  } finally {
+    await client.end();
+  }
 }
 
 async function benchLite(): Promise<void> {
@@ -165,6 +180,7 @@ async function benchLite(): Promise<void> {
     add("first start (packages may come from a cache)", "s", lite.readySeconds, null);
     await waitForDag(lite.client, "leo_mapped100");
     add("floor: fork of the warm Python", "ms", forkFloorMs(join(home, "venv/bin/python")), null);
+    add("floor: one committed update", "ms", await commitFloor(home), null);
     await dagRows(lite.client);
     await saveToLive(lite.client, workspace);
     await idle(lite, home);
