@@ -92,12 +92,14 @@ export class TaskProcess {
       }
     } catch (error) {
       if (!(error instanceof NotStarted)) throw error;
-      if (this.#killReason === null) this.#log.add("error", `The task's process ${error.message}`);
+      // Who takes a try away before it starts has settled it already, or wants it queued for the next start.
+      if (this.#killReason !== null) {
+        await this.#log.close();
+        return;
+      }
+      this.#log.add("error", `The task's process ${error.message}`);
       await this.#log.close();
-      await this.#settle(
-        { code: null, signal: null },
-        this.#killReason === null ? error.message : `killed: ${this.#killReason}`,
-      );
+      await this.#settle({ code: null, signal: null }, error.message, null);
     } finally {
       if (this.#killTimer) clearTimeout(this.#killTimer);
     }
@@ -164,13 +166,14 @@ export class TaskProcess {
     });
     if (reason.line) this.#log.add(reason.level, reason.line, reason.fields);
     await this.#log.close();
-    await this.#settle(exit, reason.reason);
+    await this.#settle(exit, reason.reason, { hostname, pid: child.pid });
   }
 
-  async #settle(exit: ChildExit, reason: string | null): Promise<void> {
+  /** `process` tells the end of this process from that of another which took the try up again; null: none was started. */
+  async #settle(exit: ChildExit, reason: string | null, process: ProcessExit["process"]): Promise<void> {
     if (this.#lost) return;
     const endDate = this.#kit.clock.now();
-    const report = { ...exit, taskState: this.#taskState, reason, endDate };
+    const report = { ...exit, process, taskState: this.#taskState, reason, endDate };
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#execution.exited(this.#workload.id, report);

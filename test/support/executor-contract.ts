@@ -55,6 +55,17 @@ export function describeExecutor(name: string, make: () => Promise<ExecutorUnder
       expect(under.started().filter((id) => id === one.id)).toHaveLength(1);
     });
 
+    it("starts a try again that was queued again before its process had ended", async () => {
+      const one = workload();
+      enqueue(one);
+      await under.until(() => under.started().includes(one.id));
+      enqueue(one);
+      under.finish(one.id);
+      await under.until(() => under.started().filter((id) => id === one.id).length === 2);
+      under.finish(one.id);
+      await under.until(() => under.executor.held().size === 0);
+    });
+
     it("runs no more at a time than it may, the most important first, then first come", async () => {
       const full = enqueue(...Array.from({ length: under.parallelism }, () => workload()));
       await under.until(() => under.started().length === under.parallelism);

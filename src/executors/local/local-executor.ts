@@ -15,6 +15,8 @@ export class LocalExecutor implements Executor, Service {
   readonly #parallelism: number;
   readonly #waiting: WaitingWorkloads = new WaitingWorkloads();
   readonly #running = new Set<string>();
+  /** Queued again before the process that rescheduled itself has ended: started when it has. */
+  readonly #again = new Map<string, Workload>();
   #stopped = false;
 
   constructor(kit: Kit, deps: { runner: TaskRunner }, config: { parallelism: number }) {
@@ -32,17 +34,20 @@ export class LocalExecutor implements Executor, Service {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#waiting.clear();
+    this.#again.clear();
   }
 
   enqueue(workloads: readonly Workload[]): void {
     for (const workload of workloads) {
-      if (!this.#running.has(workload.id)) this.#waiting.add(workload);
+      if (this.#running.has(workload.id)) this.#again.set(workload.id, workload);
+      else this.#waiting.add(workload);
     }
     this.#fill();
   }
 
   terminate(ids: readonly string[], reason: string): void {
     for (const id of ids) {
+      this.#again.delete(id);
       if (!this.#waiting.remove(id)) this.#runner.terminate(id, reason);
     }
   }
@@ -67,6 +72,8 @@ export class LocalExecutor implements Executor, Service {
       this.#kit.logger.error({ err: error, id: workload.id }, "a task's supervisor failed");
     } finally {
       this.#running.delete(workload.id);
+      const again = this.#again.get(workload.id);
+      if (again && this.#again.delete(workload.id)) this.#waiting.add(again);
       this.#fill();
     }
   }

@@ -55,7 +55,7 @@ export class Toolchain {
     const present = await this.#find(["--managed-python", PINNED_PYTHON]);
     if (present) return present;
     await this.uv();
-    const installed = await this.#progress.step(`Install CPython ${PINNED_PYTHON}`, async (detail) => {
+    const installed = await this.#progress.step(`Look for CPython ${PINNED_PYTHON}`, async (detail) => {
       // Few retries: there is a way out below, and a machine without a network must not wait for it.
       const result = await this.run(
         ["python", "install", "--no-bin", "--install-dir", this.paths.python, PINNED_PYTHON],
