@@ -47,3 +47,8 @@ export function createHome(): { paths: LeoflowPaths; remove: () => void } {
   }
   return { paths, remove: () => rmSync(parent, { recursive: true, force: true }) };
 }
+
+/** The uv that the shared home uses: the one on PATH where it fits, else the one that its set-up installed. */
+export function sharedUv(): Promise<string> {
+  return new Toolchain(sharedHome, silentProgress).uv();
+}

@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { sharedUv } from "../../../test/support/home.ts";
+import { readEnvironment } from "../../kit/config.ts";
 import type { UserError } from "../../kit/user-error.ts";
 import { runCommand } from "../command.ts";
 import { resolvePaths, type LeoflowPaths } from "../paths.ts";
@@ -62,6 +64,8 @@ it("remakes a venv whose install was cut short, then needs neither uv nor a netw
 });
 
 it("says without a network what was being fetched and how to go on", async () => {
+  // With uv there already: without it, uv is what cannot be fetched, which has a test of its own below.
+  vi.stubEnv("PATH", [dirname(await sharedUv()), readEnvironment().path].join(delimiter));
   unplugTheNetwork();
   const notes: string[] = [];
   const toolchain = new Toolchain(paths, { ...silentProgress, note: (text) => notes.push(text) });

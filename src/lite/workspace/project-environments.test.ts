@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { sharedUv } from "../../../test/support/home.ts";
 import { testKit, testPython } from "../../../test/support/python.ts";
 import { environmentName, ProjectEnvironments, type EnvironmentState } from "./project-environments.ts";
 
@@ -41,7 +42,7 @@ const make = () =>
     testKit,
     () => {
       uvCalls++;
-      return Promise.resolve("uv");
+      return sharedUv();
     },
     {
       folder: join(home, "venvs"),
