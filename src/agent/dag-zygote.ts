@@ -51,6 +51,11 @@ export class DagZygote {
     return this.#ended;
   }
 
+  /** It was killed, or Python was, before it could give a child: another may do. */
+  get wasKilled(): boolean {
+    return this.#ended && (this.#process === null || this.#process.exit?.signal === "SIGKILL");
+  }
+
   /** A connected child that waits for its StartupDetails. */
   async take(): Promise<ForkedChild> {
     this.#users++;

@@ -5,6 +5,9 @@ export interface ChildExit {
   signal: string | null;
 }
 
+/** How long after its end a child's connections may still come in. */
+export const LATE_CONNECTION_MS = 500;
+
 /** A process that a zygote forks for us. It is usable once its pid is known and its connections have arrived. */
 export class ForkedChild {
   readonly token: string;
@@ -18,6 +21,7 @@ export class ForkedChild {
   readonly #signal: (child: ForkedChild, signal: NodeJS.Signals) => void;
   #pid: number | null = null;
   #exit: ChildExit | null = null;
+  #isConnected = false;
   #killWhenForked: NodeJS.Signals | null = null;
   #connect!: () => void;
   #failConnect!: (error: Error) => void;
@@ -79,11 +83,18 @@ export class ForkedChild {
     this.#check();
   }
 
+  /** Word of its end may overtake the connections of a short-lived child: they still count for a moment. */
   setExit(exit: ChildExit): void {
     if (this.#exit) return;
     this.#exit = exit;
-    this.#failConnect(new Error(`ended before it connected: ${describeExit(exit)}`));
+    const fail = (): void => this.#failConnect(new Error(`ended before it connected: ${describeExit(exit)}`));
+    if (exit.signal === null && !this.#isConnected) setTimeout(fail, LATE_CONNECTION_MS);
+    else fail();
     this.#resolveExit(exit);
+  }
+
+  get isConnected(): boolean {
+    return this.#isConnected;
   }
 
   /** Lets go of connections that something may still hold open at the other end. */
@@ -92,7 +103,9 @@ export class ForkedChild {
   }
 
   #check(): void {
-    if (this.#pid !== null && [...this.#expected].every((kind) => this.#sockets.has(kind))) this.#connect();
+    if (this.#pid === null || ![...this.#expected].every((kind) => this.#sockets.has(kind))) return;
+    this.#isConnected = true;
+    this.#connect();
   }
 }
 

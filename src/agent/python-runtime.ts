@@ -9,6 +9,7 @@ import { AgentSocket } from "./agent-socket.ts";
 import { BaseZygote } from "./base-zygote.ts";
 import { OomCounter } from "./exit-reason.ts";
 import { DagZygote } from "./dag-zygote.ts";
+import type { ForkedChild } from "./forked-child.ts";
 import { resendLoggingFd } from "./logging-relay.ts";
 import { parseInChild } from "./parse-process.ts";
 import { askPython, type PythonRequest } from "./python-request.ts";
@@ -42,6 +43,7 @@ export interface PythonRuntimeConfig {
 const TASK_OVERTIME_MS = 20_000;
 /** A base zygote takes seconds to come back, so it stays longer than a DAG's. */
 const IDLE_BASE_FACTOR = 10;
+const START_ATTEMPTS = 3;
 /** A connection test may wait for a network timeout. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** A socket path may have 100 bytes; its file name has 20. */
@@ -136,11 +138,25 @@ export class PythonRuntime implements Service {
       },
       workload,
     );
-    const done = process
-      .run(async () => await this.#zygote(workload).take())
-      .finally(() => this.#tasks.delete(workload.id));
+    const done = process.run(() => this.#takeChild(workload)).finally(() => this.#tasks.delete(workload.id));
     this.#tasks.set(workload.id, { process, done });
     return done;
+  }
+
+  /** Python that is killed under a start costs no try: another one forks the child. */
+  async #takeChild(workload: Workload): Promise<ForkedChild> {
+    for (let attempt = 1; ; attempt++) {
+      const zygote = this.#zygote(workload);
+      try {
+        return await zygote.take();
+      } catch (error) {
+        if (attempt === START_ATTEMPTS || this.#stopping || !zygote.wasKilled) throw error;
+        this.#kit.logger.warn(
+          { err: error, id: workload.id },
+          "Python was killed under the start of a task; trying again",
+        );
+      }
+    }
   }
 
   /** Ends a try that runs here; false when it does not. */

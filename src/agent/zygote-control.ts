@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import type { Socket } from "node:net";
 import type { AgentSocket } from "./agent-socket.ts";
-import { ForkedChild, type ChildExit } from "./forked-child.ts";
+import { ForkedChild, LATE_CONNECTION_MS, type ChildExit } from "./forked-child.ts";
 
 type ZygoteEvent =
   | { event: "ready"; pid: number }
@@ -99,8 +99,10 @@ export class ZygoteControl {
   }
 
   #settle(token: string, exit: ChildExit): void {
-    this.#agent.forget(token);
-    this.#children.get(token)?.setExit(exit);
+    const child = this.#children.get(token);
+    if (child && !child.isConnected) setTimeout(() => this.#agent.forget(token), LATE_CONNECTION_MS);
+    else this.#agent.forget(token);
+    child?.setExit(exit);
     this.#children.delete(token);
     this.#independent.delete(token);
   }
@@ -109,10 +111,19 @@ export class ZygoteControl {
   #lose(): void {
     this.#open = false;
     for (const [token, child] of this.#children) {
-      if (this.#independent.has(token)) continue;
-      child.kill("SIGKILL");
-      this.#settle(token, { code: null, signal: "SIGKILL" });
+      if (!this.#independent.has(token)) this.#giveUp(token, child);
+      // One that was on its way goes on if it arrives; nobody would ever tell that it does not.
+      else if (!child.isConnected) {
+        setTimeout(() => {
+          if (!child.isConnected) this.#giveUp(token, child);
+        }, LATE_CONNECTION_MS);
+      }
     }
+  }
+
+  #giveUp(token: string, child: ForkedChild): void {
+    child.kill("SIGKILL");
+    this.#settle(token, { code: null, signal: "SIGKILL" });
   }
 }
 
