@@ -69,7 +69,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       logsDir: paths.logs,
       workspace: config.workspace,
       environments: (name) => (name === "default" ? python.executable : join(paths.projectVenvs, name, "bin/python")),
-      versionDir: (digest) => join(paths.home, "versions", digest),
+      versionDir: (digest) => join(paths.versions, digest),
       env: pythonEnvironment(airflowHome),
       idleSeconds: 60,
       graceMs: TASK_GRACE_MS,
@@ -119,7 +119,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     },
     {
       workspace: config.workspace,
-      versionsFolder: join(paths.home, "versions"),
+      versionsFolder: paths.versions,
       pausedAtCreation: true,
       runtime: createHash("sha256").update(readFileSync(lockFile)).digest("hex"),
     },

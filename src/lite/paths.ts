@@ -5,6 +5,8 @@ import { dirname, join } from "node:path";
 export interface LeoflowPaths {
   home: string;
   config: string;
+  /** What `leoflow setup` was told that is no secret. */
+  setup: string;
   /** Held by the one `leoflow lite` of this home. */
   lock: string;
   logs: string;
@@ -16,6 +18,12 @@ export interface LeoflowPaths {
   projectVenvs: string;
   /** PostgreSQL's binaries, password, log and `data/`. */
   managedPostgres: string;
+  /** Source of DAG versions, by digest. */
+  versions: string;
+  /** Archives made before migrations, the last three. */
+  snapshots: string;
+  /** What a restore is doing, while it does it. */
+  restoreJournal: string;
   /** To be on PYTHONPATH: the folder that holds the package `leoflow_runtime`. */
   runtime: string;
   /** This program's own folder: python/, examples/, dist/. */
@@ -27,12 +35,16 @@ export function resolvePaths(home: string): LeoflowPaths {
   return {
     home,
     config: join(home, "config.yaml"),
+    setup: join(home, "setup.json"),
     lock: join(home, "lite.lock"),
     logs: join(home, "logs"),
     venv: join(home, "venv"),
     python: join(home, "python"),
     projectVenvs: join(home, "venvs"),
     managedPostgres: join(home, "managed-postgres"),
+    versions: join(home, "versions"),
+    snapshots: join(home, "snapshots"),
+    restoreJournal: join(home, "restore.json"),
     runtime: join(program, "python"),
     program,
   };

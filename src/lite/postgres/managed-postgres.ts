@@ -55,6 +55,12 @@ type Phase =
   | { name: "running"; child: ChildProcess; exited: Promise<void>; guardian: Guardian; rotation: NodeJS.Timeout }
   | { name: "stopping" };
 
+/** How to reach the server of `folder`, which serves in `socketDir`. */
+export function databaseOf(folder: string, socketDir: string, database = "leoflow"): DatabaseConfig {
+  const password = readFileSync(join(folder, "password"), "utf8").trim();
+  return { host: socketDir, port: 5432, user: USER, password, database };
+}
+
 /** Lite's own PostgreSQL: made on the first start, ended with Leoflow however Leoflow ends. */
 export class ManagedPostgres {
   readonly #options: ManagedPostgresOptions;
@@ -80,7 +86,7 @@ export class ManagedPostgres {
     const { folder, runtimeDir } = this.#options;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const identity = this.#options.identity ?? (await chooseIdentity({ folder, dataDir: this.#dataDir }));
-    const password = this.#password();
+    this.#password();
     if (this.isNew) await this.#initialize(identity);
     await recoverStaleServer(this.#dataDir);
     const socketDir = chooseSocketDir(folder, runtimeDir);
@@ -90,7 +96,7 @@ export class ManagedPostgres {
     writeFileSync(conf, leoflowConf(socketDir, this.#options.settings), { mode: 0o600 });
     identity.give(conf);
     await this.#launch(identity);
-    const config = { host: socketDir, port: 5432, user: USER, password, database: this.#options.database ?? "leoflow" };
+    const config = databaseOf(folder, socketDir, this.#options.database);
     try {
       await ensureDatabaseExists(config);
     } catch (error) {
