@@ -13,8 +13,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   execution: ["kit", "domain", "store"],
   executors: ["kit", "domain", "store", "agent"],
   api: ["kit", "domain", "store"],
-  lite: ["kit", "domain", "store", "agent", "scheduler", "execution", "executors", "api"],
-  cli: ["kit", "domain", "store", "lite", "api"],
+  backup: ["kit", "store"],
+  lite: ["kit", "domain", "store", "agent", "scheduler", "execution", "executors", "api", "backup"],
+  cli: ["kit", "domain", "store", "lite", "api", "backup"],
 };
 
 /** Which npm packages each folder may use at run time. */
@@ -27,6 +28,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   execution: [],
   executors: [],
   api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2"],
+  backup: ["pg", "tar-stream", "age-encryption"],
   lite: ["pg", "yaml", "prom-client"],
   cli: ["commander"],
 };

@@ -24,7 +24,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
     .addHelpText("after", "\nExamples:\n  leoflow lite\n  leoflow lite --port 9000\n  leoflow version --json\n");
   addLiteCommand(program, dependencies.loadControlPlane);
   addVersionCommand(program);
-  for (const command of program.commands) command.copyInheritedSettings(program);
+  inheritSettings(program);
   if (args.length === 0) {
     program.outputHelp();
     return 0;
@@ -41,6 +41,13 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
     }
     printError(error);
     return exitCodeOf(error);
+  }
+}
+
+function inheritSettings(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    inheritSettings(command);
   }
 }
 

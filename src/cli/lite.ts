@@ -17,9 +17,9 @@ interface Options {
   workspace?: string;
 }
 
-/** `leoflow lite`: everything on this machine, until Ctrl-C. */
-export function addLiteCommand(program: Command, loadControlPlane: () => Promise<StartControlPlane>): void {
-  program
+/** `leoflow lite`: everything on this machine, until Ctrl-C. Returned for what else can be done to it: `leoflow lite backup`. */
+export function addLiteCommand(program: Command, loadControlPlane: () => Promise<StartControlPlane>): Command {
+  return program
     .command("lite")
     .summary("run Leoflow on this machine")
     .description("Run Leoflow on this machine: managed PostgreSQL, scheduler, web interface and your DAGs.")

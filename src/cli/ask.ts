@@ -1,0 +1,49 @@
+import { createInterface } from "node:readline/promises";
+import { Writable } from "node:stream";
+import { UserError } from "../kit/user-error.ts";
+
+/** Whether there is a person who can answer. */
+export function canAsk(): boolean {
+  return process.stdin.isTTY && process.stdout.isTTY;
+}
+
+/** One line from stdin, trimmed; undefined at its end (Ctrl-D, an empty pipe). */
+export async function askLine(question: string): Promise<string | undefined> {
+  return (await readAnswer(question, process.stdout))?.trim();
+}
+
+/** A line that the terminal does not show. */
+export async function askSecret(question: string): Promise<string | undefined> {
+  process.stdout.write(question);
+  const answer = await readAnswer("", new Writable({ write: (_chunk, _encoding, done) => done() }));
+  process.stdout.write("\n");
+  return answer;
+}
+
+/** Asks for a new secret twice. Throws UserError where the two differ or nothing is typed. */
+export async function askNewSecret(name: string): Promise<string> {
+  const first = await askSecret(`${name}: `);
+  if (!first) throw new UserError(`no ${name.toLowerCase()} given`);
+  if ((await askSecret(`${name} again: `)) !== first) {
+    throw new UserError("the two are not the same", { fix: "run the same command again" });
+  }
+  return first;
+}
+
+/** True for "yes" and "y"; the end of stdin is a no. */
+export async function confirm(question: string): Promise<boolean> {
+  const answer = await askLine(question);
+  return ["yes", "y"].includes(answer?.toLowerCase() ?? "");
+}
+
+function readAnswer(question: string, output: NodeJS.WritableStream): Promise<string | undefined> {
+  const lines = createInterface({ input: process.stdin, output, terminal: process.stdin.isTTY });
+  return new Promise((done) => {
+    lines.once("close", () => done(undefined));
+    lines.once("SIGINT", () => process.exit(130));
+    void lines.question(question).then((answer) => {
+      done(answer);
+      lines.close();
+    });
+  });
+}
