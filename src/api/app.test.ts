@@ -22,6 +22,7 @@ let database: TestDatabase;
 let dir: string;
 let app: FastifyInstance;
 let config: AppConfig;
+let changePassword: (to: string) => Promise<void>;
 let now: Instant | null = null;
 const clock = { now: () => now ?? systemClock.now() };
 const password = "correct horse battery staple";
@@ -81,9 +82,11 @@ beforeAll(async () => {
   writeFileSync(join(main, "i18n/locales/en/common.json"), "{}");
   writeFileSync(join(dir, "secret.txt"), "secret");
   symlinkSync(join(dir, "secret.txt"), join(main, "assets/link.txt"));
+  let passwordHash = await hash(password);
+  changePassword = async (to) => void (passwordHash = await hash(to));
   config = {
     adminEmail: "admin@leoflow.local",
-    adminPasswordHash: await hash(password),
+    adminPasswordHash: () => passwordHash,
     jwtSecret: "test-secret",
     cacheDir: join(dir, "cache"),
   };
@@ -110,6 +113,17 @@ const get = (url: string, headers: Record<string, string> = {}) => app.inject({ 
 
 describe("login", () => {
   const logIn = (body: object, url = "/auth/token", on = app) => on.inject({ method: "POST", url, payload: body });
+
+  it("takes another password from the next login on, and leaves those signed in alone", async () => {
+    const session = await bearer();
+    await changePassword("another-password");
+    const codes = await Promise.all(
+      [password, "another-password"].map((each) => logIn({ username: "admin", password: each })),
+    );
+    await changePassword(password);
+    expect(codes.map(({ statusCode }) => statusCode)).toEqual([401, 201]);
+    expect((await get("/ui/auth/me", session)).statusCode).toBe(200);
+  });
 
   it("gives a token with SimpleAuthManager's claims, for the e-mail or for admin, from JSON or a form", async () => {
     const answer = await logIn({ username: "admin@leoflow.local", password });

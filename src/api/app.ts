@@ -27,8 +27,8 @@ import { check, checkQuery, type RouteSchema } from "./validation.ts";
 
 export interface AppConfig {
   adminEmail: string;
-  /** Argon2 hash. */
-  adminPasswordHash: string;
+  /** The Argon2 hash as it is now; asked at every login, because `leoflow lite reset-password` may change it. */
+  adminPasswordHash: () => string;
   jwtSecret: string;
   /** Everybody is an admin and nobody logs in: `[core] simple_auth_manager_all_admins`. */
   allAdmins?: boolean;

@@ -14,10 +14,12 @@ export async function askLine(question: string): Promise<string | undefined> {
 
 /** A line that the terminal does not show. */
 export async function askSecret(question: string): Promise<string | undefined> {
+  const answer = readAnswer("", new Writable({ write: (_chunk, _encoding, done) => done() }));
+  // Only now, that the terminal no longer shows what a quick typist or a script answers.
   process.stdout.write(question);
-  const answer = await readAnswer("", new Writable({ write: (_chunk, _encoding, done) => done() }));
+  const line = await answer;
   process.stdout.write("\n");
-  return answer;
+  return line;
 }
 
 /** Asks for a new secret twice. Throws UserError where the two differ or nothing is typed. */

@@ -3,6 +3,7 @@ import { programVersion } from "../kit/version.ts";
 import type { StartControlPlane } from "../lite/start.ts";
 import { exitCodeOf, printError } from "./errors.ts";
 import { addLiteCommand } from "./lite.ts";
+import { addResetPasswordCommand } from "./reset-password.ts";
 import { addVersionCommand } from "./version.ts";
 
 const WRONG_USE = 2;
@@ -22,7 +23,8 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
     .exitOverride()
     .configureOutput({ outputError: () => undefined })
     .addHelpText("after", "\nExamples:\n  leoflow lite\n  leoflow lite --port 9000\n  leoflow version --json\n");
-  addLiteCommand(program, dependencies.loadControlPlane);
+  const lite = addLiteCommand(program, dependencies.loadControlPlane);
+  addResetPasswordCommand(lite);
   addVersionCommand(program);
   inheritSettings(program);
   if (args.length === 0) {

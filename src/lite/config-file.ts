@@ -1,5 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { Document, isMap, isNode, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
 import { expandHome, type Environment } from "../kit/config.ts";
@@ -104,12 +114,27 @@ export async function loadOrCreateConfig(
 }
 
 function passwordForFirstStart(given: string | undefined): string {
-  if (given !== undefined && given.length < SHORTEST_PASSWORD) {
-    throw new UserError("LEOFLOW_ADMIN_PASSWORD is too short", {
-      fix: `use ${SHORTEST_PASSWORD} characters or more, or unset it to get one made`,
-    });
-  }
+  if (given !== undefined) checkPassword("LEOFLOW_ADMIN_PASSWORD", given);
   return given ?? generatePassword();
+}
+
+/** `source` is what the error names. */
+export function checkPassword(source: string, password: string): void {
+  if (password.length >= SHORTEST_PASSWORD) return;
+  throw new UserError(`${source} is too short`, {
+    fix: `use ${SHORTEST_PASSWORD} characters or more, or leave it away to get one made`,
+  });
+}
+
+/** What config.yaml says, without making what it lacks; undefined where there is none. Throws UserError as `loadOrCreateConfig` does. */
+export function readConfigFile(
+  paths: LeoflowPaths,
+  environment: Pick<Environment, "userHome">,
+): Partial<LeoflowConfig> | undefined {
+  if (!existsSync(paths.config)) return undefined;
+  const config = parseConfig(paths.config, readText(paths.config)).toJS() as Partial<LeoflowConfig>;
+  if (config.workspace === undefined) return config;
+  return { ...config, workspace: resolve(dirname(paths.config), expandHome(config.workspace, environment.userHome)) };
 }
 
 /** Changes keys of config.yaml and keeps everything else in it, comments too. */
@@ -179,6 +204,9 @@ function writePrivately(file: string, text: string): void {
   const target = existsSync(file) ? realpathSync(file) : file;
   const fresh = `${target}.${process.pid}.new`;
   writeFileSync(fresh, text, { mode: 0o600, flush: true });
+  const owner = statSync(target, { throwIfNoEntry: false });
+  // Written by root for another user: it stays that user's.
+  if (owner && process.getuid?.() === 0) chownSync(fresh, owner.uid, owner.gid);
   renameSync(fresh, target);
 }
 

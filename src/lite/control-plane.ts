@@ -19,6 +19,7 @@ import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
 import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
+import { currentPasswordHash } from "./admin-password.ts";
 import { MetricsServer } from "./metrics.ts";
 import { silentProgress } from "./progress.ts";
 import { Toolchain } from "./python/toolchain.ts";
@@ -140,7 +141,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     },
     {
       adminEmail: config.admin_email,
-      adminPasswordHash: config.admin_password_hash,
+      adminPasswordHash: currentPasswordHash(paths, config, kit.logger),
       jwtSecret: config.jwt_secret,
       cacheDir: join(paths.home, "cache"),
     },
