@@ -36,6 +36,8 @@ export interface LoadedConfig {
   created: boolean;
   /** Present when it was made now. Its hash is in `config`, but not in the file before `keepPassword`. */
   newPassword: string | undefined;
+  /** Writes what was made now, where `later` was asked for. */
+  save: () => void;
   /** Writes the new password's hash; to be called when the user is shown it, so that a start cut short loses none. */
   keepPassword: () => void;
 }
@@ -69,11 +71,12 @@ function isText(value: unknown): value is string {
 
 /**
  * Reads config.yaml and makes what it lacks. A file that cannot be understood is an error that names line and column; it is
- * never written over.
+ * never written over. With `later` nothing is written before `save`: a start must not touch what it may have to refuse.
  */
 export async function loadOrCreateConfig(
   paths: LeoflowPaths,
   environment: Pick<Environment, "userHome" | "adminPassword">,
+  { later = false }: { later?: boolean } = {},
 ): Promise<LoadedConfig> {
   makeHome(paths.home);
   const created = !existsSync(paths.config);
@@ -99,7 +102,11 @@ export async function loadOrCreateConfig(
     document.set(key, await make());
     changed = true;
   }
-  if (changed) writePrivately(paths.config, document.toString());
+  const save = () => {
+    if (changed) writePrivately(paths.config, document.toString());
+    changed = false;
+  };
+  if (!later) save();
   const config = document.toJS() as LeoflowConfig;
   config.workspace = resolve(dirname(paths.config), expandHome(config.workspace, environment.userHome));
   let newPassword: string | undefined;
@@ -110,7 +117,7 @@ export async function loadOrCreateConfig(
   const keepPassword = () => {
     if (newPassword !== undefined) updateConfigFile(paths, { admin_password_hash: config.admin_password_hash });
   };
-  return { config, created, newPassword, keepPassword };
+  return { config, created, newPassword, save, keepPassword };
 }
 
 function passwordForFirstStart(given: string | undefined): string {

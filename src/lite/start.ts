@@ -1,13 +1,13 @@
-import { existsSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Environment } from "../kit/config.ts";
 import { systemClock } from "../kit/clock.ts";
 import { createLogger } from "../kit/logger.ts";
 import type { Kit } from "../kit/service.ts";
 import { UserError } from "../kit/user-error.ts";
-import { openDatabase, type DatabaseConfig } from "../store/database.ts";
-import { migrate } from "../store/migrate.ts";
+import type { DatabaseConfig } from "../store/database.ts";
 import { loadOrCreateConfig, type LeoflowConfig } from "./config-file.ts";
+import { hasDatastore } from "./datastore.ts";
 import { acquireHomeLock } from "./home-lock.ts";
 import { rotateLog } from "./log-file.ts";
 import { resolvePaths, type LeoflowPaths } from "./paths.ts";
@@ -19,6 +19,7 @@ import type { Progress } from "./progress.ts";
 import { ensurePython, type BasePython } from "./python/base-python.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import { copyStarterInto } from "./starter.ts";
+import { upgradeSchema } from "./upgrade/apply.ts";
 
 /** Everything above the database and Python: scheduler, agent, API, workspace watcher. */
 export interface ControlPlane {
@@ -91,13 +92,19 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
   }
   undo.push(() => held.lock.release());
 
-  const { config, newPassword, keepPassword } = await loadOrCreateConfig(paths, environment);
+  // An older Leoflow must not change anything on its way to finding out that the database is newer.
+  const isFirst = !hasDatastore(paths);
+  const { config, newPassword, save, keepPassword } = await loadOrCreateConfig(paths, environment, { later: true });
   const port = options.port ?? environment.port ?? config.lite_port;
   const host = options.host ?? environment.host ?? "127.0.0.1";
   config.workspace = options.workspace ?? environment.workspace ?? config.workspace;
   await checkPort(port, host);
-  checkWorkspace(config.workspace);
-  checkDiskSpace(paths.home, !existsSync(join(paths.managedPostgres, "data")));
+  checkDiskSpace(paths.home, isFirst);
+  const prepare = () => {
+    save();
+    checkWorkspace(config.workspace);
+  };
+  if (isFirst) prepare();
   mkdirSync(paths.logs, { recursive: true, mode: 0o700 });
   const logFile = join(paths.logs, "leoflow.log");
   rotateLog(logFile);
@@ -111,10 +118,12 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
 
   const [database, python] = await sideBySide(signal, (either) => {
     const toolchain = new Toolchain(paths, progress, either);
-    return [
-      startPostgres({ ...options, signal: either }, paths, kit, toolchain, undo),
-      ensurePython(paths, progress, toolchain),
-    ];
+    let onReadable = (): void => undefined;
+    const readable = new Promise<void>((done) => (onReadable = done));
+    const database = startPostgres({ ...options, signal: either }, { paths, kit, toolchain, onReadable }, undo);
+    // Without a database there is nothing to wait for; with one Python waits for the look at its schema.
+    const mayWrite = isFirst ? Promise.resolve() : Promise.race([readable, database]).then(prepare);
+    return [database, mayWrite.then(() => ensurePython(paths, progress, toolchain))];
   });
   signal.throwIfAborted();
   copyStarterInto(config.workspace, paths);
@@ -133,11 +142,17 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
   return { url, config, newPassword };
 }
 
+interface PostgresStart {
+  paths: LeoflowPaths;
+  kit: Kit;
+  toolchain: Toolchain;
+  /** The schema is one that this build may work on. */
+  onReadable: () => void;
+}
+
 async function startPostgres(
   options: LiteOptions,
-  paths: LeoflowPaths,
-  kit: Kit,
-  toolchain: Toolchain,
+  { paths, kit, toolchain, onReadable }: PostgresStart,
   undo: (() => Promise<void> | void)[],
 ): Promise<DatabaseConfig> {
   const { environment, progress, signal } = options;
@@ -153,14 +168,7 @@ async function startPostgres(
   });
   undo.push(() => postgres.stop());
   const database = await progress.step("Start PostgreSQL", () => postgres.start());
-  const connection = openDatabase({ ...database, maxConnections: 1 });
-  try {
-    await migrate(connection.pool, {
-      onApply: ({ version, name }) => kit.logger.info(`applying migration ${version} (${name})`),
-    });
-  } finally {
-    await connection.close();
-  }
+  await upgradeSchema({ paths, database, bin, logger: kit.logger, progress, signal, onReadable });
   return database;
 }
 

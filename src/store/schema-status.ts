@@ -22,7 +22,7 @@ export type SchemaVerdict =
   | { kind: "unreadable"; problem: string; fix: string };
 
 /** Sends one statement. A missing table and refused rights are its errors. */
-type Ask = (statement: string) => Promise<unknown[]>;
+export type Ask = (statement: string) => Promise<unknown[]>;
 
 const UNDEFINED_TABLE = "42P01";
 const INSUFFICIENT_PRIVILEGE = "42501";
@@ -40,15 +40,16 @@ export async function schemaStatus(client: pg.ClientBase | pg.Pool, known = load
 
 /** The same without throwing for what it finds. */
 export function readSchema(client: pg.ClientBase | pg.Pool, known = loadMigrations()): Promise<SchemaVerdict> {
-  return judge(async (statement) => (await client.query<object>(statement)).rows, known);
+  return readSchemaThrough(async (statement) => (await client.query<object>(statement)).rows, known);
 }
 
 /** The same through Kysely. */
 export function readSchemaOf(db: Database, known = loadMigrations()): Promise<SchemaVerdict> {
-  return judge(async (statement) => (await db.executeQuery(CompiledQuery.raw(statement))).rows, known);
+  return readSchemaThrough(async (statement) => (await db.executeQuery(CompiledQuery.raw(statement))).rows, known);
 }
 
-async function judge(ask: Ask, known: Migration[]): Promise<SchemaVerdict> {
+/** The same through whatever can send a statement. Its errors have PostgreSQL's code in `code`. */
+export async function readSchemaThrough(ask: Ask, known = loadMigrations()): Promise<SchemaVerdict> {
   const newest = known.at(-1)?.version ?? 0;
   let rows: unknown[];
   try {
