@@ -1,49 +1,92 @@
-// One esbuild call: src/main.ts and its lazily loaded parts become dist/. Migrations are embedded as text.
+// One esbuild call: every program in src/ (`*main.ts`) and its lazily loaded parts. Migrations are embedded as text.
+// `npm start` writes it to dist/ and leaves npm's packages where they are; a release holds them too (release/program.mjs).
 import { build } from "esbuild";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-const started = performance.now();
-const root = dirname(fileURLToPath(import.meta.url));
-const dist = join(root, "dist");
-const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-const migrations = readdirSync(join(root, "migrations"))
-  .filter((file) => file.endsWith(".sql"))
-  .sort()
-  .map((file) => ({
-    version: Number(file.slice(0, 4)),
-    name: file.slice(5, -4),
-    sql: readFileSync(join(root, "migrations", file), "utf8"),
-  }));
-const { outputFiles } = await build({
-  absWorkingDir: root,
-  entryPoints: ["src/main.ts"],
-  outdir: "dist",
-  bundle: true,
-  splitting: true,
-  packages: "external",
-  platform: "node",
-  target: "node20",
-  format: "esm",
-  sourcemap: true,
-  define: { LEOFLOW_VERSION: JSON.stringify(version), LEOFLOW_MIGRATIONS: JSON.stringify(migrations) },
-  logLevel: "warning",
-  write: false,
-});
-// A Leoflow that runs from dist/ may still load its parts: they are named by their content and stay for a day, each file
-// is whole at any moment, and main.js comes last.
-mkdirSync(dist, { recursive: true });
-const isEntry = ({ path }) => basename(path) === "main.js";
-for (const file of outputFiles.sort((a, b) => Number(isEntry(a)) - Number(isEntry(b)))) {
-  writeFileSync(`${file.path}.${process.pid}`, file.contents);
-  renameSync(`${file.path}.${process.pid}`, file.path);
+/** Native code is found beside its package, by the package. */
+export const NATIVE_PACKAGE = "@node-rs/argon2";
+
+const ofARelease = {
+  external: [NATIVE_PACKAGE, "pg-native"],
+  // CommonJS packages want `require`; under names that no package has.
+  banner: {
+    js: 'import { createRequire as leoflowCreateRequire } from "node:module"; const require = leoflowCreateRequire(import.meta.url);',
+  },
+  // node_modules may be a link, and paths below it become part of the output.
+  preserveSymlinks: true,
+};
+const ofACheckout = { packages: "external", sourcemap: true };
+
+/** The JavaScript of the program in `root`. */
+export function bundle(root, { withPackages }) {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const migrations = readdirSync(join(root, "migrations"))
+    .filter((file) => file.endsWith(".sql"))
+    .sort()
+    .map((file) => ({
+      version: Number(file.slice(0, 4)),
+      name: file.slice(5, -4),
+      sql: readFileSync(join(root, "migrations", file), "utf8"),
+    }));
+  return build({
+    absWorkingDir: root,
+    entryPoints: entryPoints(root).map((entry) => `src/${entry}.ts`),
+    outdir: "dist",
+    bundle: true,
+    splitting: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    define: { LEOFLOW_VERSION: JSON.stringify(version), LEOFLOW_MIGRATIONS: JSON.stringify(migrations) },
+    logLevel: "warning",
+    metafile: true,
+    write: false,
+    ...(withPackages ? ofARelease : ofACheckout),
+  });
 }
-const current = new Set(outputFiles.map(({ path }) => basename(path)));
-for (const name of readdirSync(dist).filter((file) => !current.has(file))) {
-  const file = join(dist, name);
-  if (Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > DAY_MS) rmSync(file, { force: true });
+
+/** "main", "server-main", … */
+function entryPoints(root) {
+  return readdirSync(join(root, "src"))
+    .filter((file) => file.endsWith("main.ts"))
+    .map((file) => basename(file, ".ts"))
+    .sort();
 }
-console.log(`built dist/ in ${Math.round(performance.now() - started)} ms`);
+
+/** A Leoflow that runs from dist/ may still load its parts: they are named by their content and stay for a day, each
+ * file is whole at any moment, and the entry points come last, main.js after all. */
+function writeDist(root, outputFiles) {
+  const dist = join(root, "dist");
+  mkdirSync(dist, { recursive: true });
+  const rank = ({ path }) => (basename(path) === "main.js" ? 2 : Number(path.endsWith("main.js")));
+  for (const file of outputFiles.sort((a, b) => rank(a) - rank(b))) {
+    writeFileSync(`${file.path}.${process.pid}`, file.contents);
+    renameSync(`${file.path}.${process.pid}`, file.path);
+  }
+  const current = new Set(outputFiles.map(({ path }) => basename(path)));
+  for (const name of readdirSync(dist).filter((file) => !current.has(file))) {
+    const file = join(dist, name);
+    if (Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > DAY_MS) rmSync(file, { force: true });
+  }
+}
+
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const started = performance.now();
+  const root = dirname(fileURLToPath(import.meta.url));
+  const { outputFiles } = await bundle(root, { withPackages: false });
+  writeDist(root, outputFiles);
+  console.log(`built dist/ in ${Math.round(performance.now() - started)} ms`);
+}

@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { buildIfStale } from "../../bin/set-up.mjs";
 import { UserError } from "../kit/user-error.ts";
+import { programVersion } from "../kit/version.ts";
 import { runCli } from "./cli.ts";
 import { describeError } from "./errors.ts";
 
@@ -73,9 +75,12 @@ describe("bin/", () => {
     );
   });
 
-  it.each(["leoflow-server", "leoflow-agent"])("%s says that it does not exist yet", (program) => {
-    const { status, stderr } = spawnSync(process.execPath, [join(bin, program)], { encoding: "utf8" });
+  it("leoflow-agent says its version, and that it does not exist yet", () => {
+    buildIfStale();
+    const run = (...args: string[]) => spawnSync(process.execPath, [join(bin, "leoflow-agent"), ...args]);
+    expect(run("--version").stdout.toString()).toBe(`${programVersion}\n`);
+    const { status, stderr } = run();
     expect(status).toBe(2);
-    expect(stderr).toContain(`error: this release has no ${program}`);
+    expect(stderr.toString()).toContain("error: this release has no leoflow-agent");
   });
 });

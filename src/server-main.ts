@@ -1,0 +1,3 @@
+import { announceMissingProgram } from "./cli/missing-program.ts";
+
+announceMissingProgram("leoflow-server", "the control plane for Kubernetes");
