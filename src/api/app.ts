@@ -21,6 +21,7 @@ import type { ApiContext } from "./context.ts";
 import { answerError } from "./error-answers.ts";
 import { unprocessable } from "./errors.ts";
 import { publicRoutes } from "./public/index.ts";
+import { readinessRoutes } from "./readyz.ts";
 import { registerStaticUi, type StaticUi } from "./static-ui.ts";
 import { uiRoutes } from "./ui/index.ts";
 import { check, checkQuery, type RouteSchema } from "./validation.ts";
@@ -88,6 +89,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
     limiter: new LoginLimiter(context.kit),
     allAdmins,
   });
+  readinessRoutes(app, context);
   publicRoutes(app, context);
   uiRoutes(app, context);
   const ui = registerStaticUi(app, context, { cacheDir: config.cacheDir ?? join(tmpdir(), "leoflow-cache") });

@@ -92,7 +92,8 @@ async function hasOurTables(ask: Ask): Promise<boolean> {
 
 const BACKUP_FIX = "restore a backup with `leoflow lite restore -i FILE --force`";
 
-const lostVerdict: SchemaVerdict = {
+/** Our tables without their version. */
+export const lostVerdict: SchemaVerdict = {
   kind: "unreadable",
   problem: "the database has Leoflow's tables, but its schema_migrations does not say at which version they are",
   fix: `${BACKUP_FIX}; or, if the tables are another program's, give Leoflow a database of its own`,
