@@ -88,11 +88,15 @@ export interface ExtractOptions extends ReadOptions {
  */
 export async function extractArchive(file: string, folder: string, options: ExtractOptions = {}): Promise<void> {
   const manifest = options.manifest ?? (await verifyArchive(file, options)).manifest;
-  await extractEntries(checkedEntries(file, manifest, options), folder, options);
+  await extractEntries(archiveEntries(file, manifest, options), folder, options);
 }
 
 /** An archive's entries, all but the manifest; each content ends in an error where it is not what the manifest says. */
-async function* checkedEntries(file: string, manifest: BackupManifest, options: ReadOptions): AsyncGenerator<TarEntry> {
+export async function* archiveEntries(
+  file: string,
+  manifest: BackupManifest,
+  options: ReadOptions,
+): AsyncGenerator<TarEntry> {
   const checker = new EntryChecker();
   const seen = new Map<string, ManifestEntry>();
   for await (const entry of readTar(archiveBytes(file, options))) {

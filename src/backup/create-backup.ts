@@ -29,6 +29,8 @@ export interface BackupOptions {
   config: string | undefined;
   setup: string | undefined;
   workspace: string | undefined;
+  /** Name the workspace in the manifest and leave its files out. */
+  withoutWorkspaceFiles?: boolean | undefined;
   versions: string | undefined;
   home: string;
   /** Encrypts. */
@@ -158,7 +160,7 @@ function treeSources(options: BackupOptions, archive: string, warnings: string[]
     return true;
   };
   const sources: TreeSource[] = [];
-  if (workspace !== undefined) {
+  if (workspace !== undefined && !options.withoutWorkspaceFiles) {
     checkWorkspaceFolder(workspace);
     sources.push({ folder: workspace, as: "workspace", exclude: true, skip });
   }
@@ -176,7 +178,7 @@ function checkWorkspaceFolder(workspace: string): void {
     problem = (error as NodeJS.ErrnoException).code === "ENOENT" ? "it does not exist" : (error as Error).message;
   }
   throw new UserError(`cannot read the workspace ${workspace}: ${problem}`, {
-    fix: "correct `workspace:` in config.yaml, or back up without it: `leoflow lite backup --no-workspace`",
+    fix: "name another with `--workspace DIR`, or back up without it: `leoflow lite backup --no-workspace`",
   });
 }
 

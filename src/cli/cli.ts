@@ -1,9 +1,11 @@
 import { Command, CommanderError } from "commander";
 import { programVersion } from "../kit/version.ts";
 import type { StartControlPlane } from "../lite/start.ts";
+import { addBackupCommand } from "./backup.ts";
 import { exitCodeOf, printError } from "./errors.ts";
 import { addLiteCommand } from "./lite.ts";
 import { addResetPasswordCommand } from "./reset-password.ts";
+import { addRestoreCommand } from "./restore.ts";
 import { addVersionCommand } from "./version.ts";
 
 const WRONG_USE = 2;
@@ -21,9 +23,13 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
     .showSuggestionAfterError()
     .showHelpAfterError(false)
     .exitOverride()
+    // An option after a subcommand is the subcommand's: `lite backup --workspace` is not `lite --workspace`.
+    .enablePositionalOptions()
     .configureOutput({ outputError: () => undefined })
     .addHelpText("after", "\nExamples:\n  leoflow lite\n  leoflow lite --port 9000\n  leoflow version --json\n");
   const lite = addLiteCommand(program, dependencies.loadControlPlane);
+  addBackupCommand(lite);
+  addRestoreCommand(lite);
   addResetPasswordCommand(lite);
   addVersionCommand(program);
   inheritSettings(program);

@@ -16,6 +16,10 @@ export interface Environment {
   host: string | undefined;
   /** Only the first start reads it. */
   adminPassword: string | undefined;
+  /** The Docker volume whose database a first start takes over, or "none"; by default this home's own. */
+  dockerVolume: string | undefined;
+  /** For encrypted backups in scripts. */
+  backupPassphrase: string | undefined;
   logLevel: string;
   noColor: boolean;
   /** A directory of this user for sockets, where the system has one. */
@@ -43,6 +47,8 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     port: port === undefined ? undefined : parsePort(port, "LEOFLOW_LITE_PORT"),
     host: text("LEOFLOW_HOST"),
     adminPassword: source["LEOFLOW_ADMIN_PASSWORD"] || undefined,
+    dockerVolume: text("LEOFLOW_DOCKER_VOLUME"),
+    backupPassphrase: source["LEOFLOW_BACKUP_PASSPHRASE"] || undefined,
     logLevel,
     noColor: Boolean(source["NO_COLOR"]),
     runtimeDir: text("XDG_RUNTIME_DIR"),
@@ -71,6 +77,7 @@ export function expandHome(path: string, userHome: string): string {
 export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { ...process.env };
   delete env["LEOFLOW_ADMIN_PASSWORD"];
+  delete env["LEOFLOW_BACKUP_PASSPHRASE"];
   for (const [name, value] of Object.entries(changes)) {
     if (value === undefined) delete env[name];
     else env[name] = value;
