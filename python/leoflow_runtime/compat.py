@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +184,32 @@ def run_supervised(requests: socket, stdout: socket, stderr: socket, target: Cal
 
 def run_task() -> None:
     task_runner.main()
+
+
+def resume_with_event(stored: str | None, payload: Any) -> dict[str, Any]:
+    """What `handle_event_submit` makes of a task's `next_kwargs` and an event: new ones, or why the task cannot be resumed."""
+    from airflow.models.trigger import _decode_next_kwargs
+    from airflow.sdk.serde import serialize as serde_serialize
+
+    try:
+        next_kwargs = _decode_next_kwargs(json.loads(stored) if stored else {})
+    except Exception as error:
+        return _unresumable("its stored next_kwargs could not be decoded", error)
+    try:
+        text = json.dumps(serde_serialize({**next_kwargs, "event": payload}), allow_nan=False)
+    except Exception as error:
+        return _unresumable("the event payload could not be serialized", error)
+    return {"kind": "resume", "next_kwargs": text}
+
+
+def _unresumable(why: str, error: Exception) -> dict[str, Any]:
+    reason = f"Could not resume the task: {why} ({type(error).__name__}: {error})"
+    return {"kind": "unresumable", "error": reason, "traceback": traceback.format_exception(error)}
+
+
+def message_encoder() -> Any:
+    """How messages to a supervisor are written: raises for what has no place in msgpack."""
+    return comms._new_encoder()
 
 
 class _NobodysComms:

@@ -30,8 +30,16 @@ def main() -> NoReturn:
                 self.fork(token, lambda: parser.run(command, self.agent))
             elif command["op"] == "request":
                 self.fork(token, lambda: requests.run(command, self.agent))
+            elif command["op"] == "triggers":
+                self.fork(token, lambda: _run_triggers(command, self.agent))
             else:
                 raise ValueError(command["op"])
+
+    def _run_triggers(command: forkserver.Command, agent: forkserver.AgentConnection) -> NoReturn:
+        # Imported only where it runs: few DAGs defer.
+        from leoflow_runtime import triggerer
+
+        triggerer.run(command, agent)
 
     log_channel.open_channel()
     warm.warm()

@@ -8,7 +8,7 @@ import type { Kit, Service } from "../kit/service.ts";
 import { AgentSocket } from "./agent-socket.ts";
 import { BaseZygote } from "./base-zygote.ts";
 import { OomCounter } from "./exit-reason.ts";
-import { DagZygote } from "./dag-zygote.ts";
+import { DagZygote, TASK_CONNECTIONS } from "./dag-zygote.ts";
 import type { ForkedChild } from "./forked-child.ts";
 import { resendLoggingFd } from "./logging-relay.ts";
 import { parseInChild } from "./parse-process.ts";
@@ -57,6 +57,8 @@ export class PythonRuntime implements Service {
   readonly #bases = new Map<string, { zygote: BaseZygote; usedAt: number }>();
   readonly #zygotes = new Map<string, DagZygote>();
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
+  /** How many processes of an environment run triggers. */
+  readonly #triggering = new Map<string, number>();
   readonly #oom = new OomCounter();
   readonly #user = { hostname: hostname(), unixname: userInfo().username };
   #agent: AgentSocket | null = null;
@@ -171,6 +173,24 @@ export class PythonRuntime implements Service {
     return await parseInChild(control, request, this.#deps.parseHandler);
   }
 
+  /** A process that runs triggers, connected as a task's is; `version` adds the modules of a DAG version. */
+  async startTriggers(
+    environment: string,
+    version: { archiveDigest: string; dagRelPath: string } | null,
+  ): Promise<ForkedChild> {
+    const control = await this.#base(environment).control();
+    const where = version && {
+      directory: this.#config.versionDir(version.archiveDigest),
+      file: version.dagRelPath,
+      workspace: this.#config.workspace,
+    };
+    const child = control.fork({ op: "triggers", ...where }, TASK_CONNECTIONS);
+    await child.connected;
+    this.#triggering.set(environment, (this.#triggering.get(environment) ?? 0) + 1);
+    void child.exited.then(() => this.#triggering.set(environment, (this.#triggering.get(environment) ?? 1) - 1));
+    return child;
+  }
+
   /** Asks the installed Airflow a small question: see leoflow_runtime/requests.py for the kinds. */
   async request(request: PythonRequest, environment = "default"): Promise<unknown> {
     return await askPython(await this.#base(environment).control(), request, REQUEST_TIMEOUT_MS);
@@ -197,12 +217,13 @@ export class PythonRuntime implements Service {
     return made;
   }
 
-  /** Projects come and go: an environment that was not used for a while, and runs no task, gives its memory back. */
+  /** Projects come and go: an environment that was not used for a while, and runs neither task nor trigger, gives its memory back. */
   #endIdleBases(): void {
     const busy = new Set([...this.#zygotes.keys()].map((key) => (JSON.parse(key) as [string])[0]));
     for (const [environment, { zygote, usedAt }] of this.#bases) {
       const idle = performance.now() - usedAt > this.#config.idleSeconds * 1000 * IDLE_BASE_FACTOR;
-      if (environment === "default" || !idle || !zygote.isWarm || busy.has(environment)) continue;
+      const isBusy = busy.has(environment) || (this.#triggering.get(environment) ?? 0) > 0;
+      if (environment === "default" || !idle || !zygote.isWarm || isBusy) continue;
       this.#bases.delete(environment);
       void zygote.stop();
     }

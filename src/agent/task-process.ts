@@ -9,6 +9,7 @@ import type { Kit } from "../kit/service.ts";
 import { describeExitReason, type OomCounter } from "./exit-reason.ts";
 import type { ChildExit, ForkedChild } from "./forked-child.ts";
 import { encodeReply, serveRequests } from "./frames.ts";
+import { maskAsAsked, maskWhatWasFetched } from "./reply-secrets.ts";
 import { SecretMasker } from "./secret-masker.ts";
 import { TaskLog } from "./task-log.ts";
 
@@ -217,10 +218,7 @@ export class TaskProcess {
   async #handle(message: ToSupervisor, requestId: number): Promise<Reply | null> {
     switch (message.type) {
       case "MaskSecret":
-        this.#masker.add(
-          message["value"] instanceof RawJson ? fromJsonText(message["value"].text) : message["value"],
-          message["name"] as string | null,
-        );
+        maskAsAsked(this.#masker, message);
         return { body: null };
       case "ResendLoggingFD":
         await this.#resendLoggingFd(requestId);
@@ -239,7 +237,7 @@ export class TaskProcess {
       this.#terminalAt = performance.now();
       this.#unsettled = "error" in reply ? message : null;
     }
-    this.#maskReply(message, reply);
+    maskWhatWasFetched(this.#masker, message, reply);
     return reply;
   }
 
@@ -250,23 +248,6 @@ export class TaskProcess {
       this.#laterLogs.push(logs);
       void this.#log.pipeJson(logs);
     });
-  }
-
-  /** What was fetched as a secret is masked from then on, as Airflow's request handlers do. */
-  #maskReply(message: ToSupervisor, reply: Reply): void {
-    if ("error" in reply || !reply.body) return;
-    const { body } = reply;
-    if (body["type"] === "ConnectionResult") {
-      this.#masker.add(body["password"]);
-      this.#masker.add(body["extra"]);
-      if (typeof body["extra"] === "string") {
-        try {
-          this.#masker.add(withSensitiveNames(JSON.parse(body["extra"])));
-        } catch {
-          // Not JSON: masked as a whole above.
-        }
-      }
-    } else if (body["type"] === "VariableResult") this.#masker.add(body["value"], String(message["key"]));
   }
 
   #failedHeartbeats = 0;
@@ -332,9 +313,4 @@ async function notStartedIfFails<T>(step: Promise<T>): Promise<T> {
 
 function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
-}
-
-function withSensitiveNames(value: unknown): unknown {
-  // Only values under a sensitive name are secrets; `SecretMasker.add` decides by the keys.
-  return typeof value === "object" ? value : null;
 }

@@ -3,18 +3,23 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import { PythonRuntime } from "../agent/python-runtime.ts";
+import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
 import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
+import type { DagGraph } from "../domain/dag-graph.ts";
 import { EventBus } from "../domain/events.ts";
 import { timetableFor } from "../domain/timetable/timetable-for.ts";
-import { createTaskExecution } from "../execution/task-execution.ts";
+import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
+import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
+import type { Instant } from "../kit/instant.ts";
 import { Reaper } from "../scheduler/reaper.ts";
 import { RunCreator } from "../scheduler/run-creator.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { SlowTick } from "../scheduler/slow-tick.ts";
+import { TriggerFeeder } from "../scheduler/trigger-feeder.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
@@ -48,17 +53,19 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const secrets = fernet(config.fernet_key);
   bus.on("dag", ({ dagId }) => versions.forgetDag(dagId));
 
-  const execution = createTaskExecution(kit, {
+  const executionDeps = {
     database,
     bus,
     secrets,
     graph,
     createDagRun,
-    manualDataInterval: async (dag, runAfter) => {
+    manualDataInterval: async (dag: DagGraph, runAfter: Instant) => {
       const timetable = timetableFor(dag.timetable);
       return timetable.kind === "custom" ? null : timetable.inferManualDataInterval(runAfter);
     },
-  });
+  };
+  const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
+  const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), async () => undefined);
   const airflowHome = join(paths.home, "airflow");
   mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
   const runtime = new PythonRuntime(
@@ -77,13 +84,29 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       heartbeatMs: 5_000,
     },
   );
+  const triggerer = new Triggerer(
+    kit,
+    {
+      spawn: (environment, version) => runtime.startTriggers(environment, version),
+      handle: (message) => execution.handle("", message),
+      outcomes: deferredTasks,
+    },
+    { ...DEFAULT_TRIGGERER, logsDir: paths.logs, versionDir: (digest) => join(paths.versions, digest) },
+  );
   const executor = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
 
   const runCreator = new RunCreator(kit, { db, bus, versions });
   const scheduler = new Scheduler(
     kit,
-    { db, bus, versions, executor, runFinished: (dagId) => runCreator.refresh(dagId) },
+    {
+      db,
+      bus,
+      versions,
+      executor,
+      startFromTrigger: (start) => deferredTasks.start(start),
+      runFinished: (dagId) => runCreator.refresh(dagId),
+    },
     { parallelism: PARALLELISM, retryMs: 250 },
   );
   const reaper = new Reaper(
@@ -154,11 +177,20 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 
   const host = hostname();
   const jobs: number[] = [];
+  const triggererJobs: number[] = [];
+  let triggerFeeder: TriggerFeeder | undefined;
   const tick = new SlowTick(kit, [
     { name: "scheduler", everyMs: TICK_MS, run: () => scheduler.tick() },
     { name: "run creator", everyMs: TICK_MS, run: () => runCreator.check() },
     { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
+    { name: "triggers", everyMs: TICK_MS, run: () => triggerFeeder?.runOnce() },
     { name: "jobs", everyMs: TICK_MS, run: () => heartbeatJobs(db, jobs) },
+    // Airflow's triggerer gives no sign of life either while its runner gives none.
+    {
+      name: "triggerer job",
+      everyMs: TICK_MS,
+      run: () => (triggerer.isHealthy() ? heartbeatJobs(db, triggererJobs) : undefined),
+    },
   ]);
 
   // What was started is stopped in the opposite order, also when a later part fails to start.
@@ -180,14 +212,23 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       await registerJob(db, { type: "SchedulerJob", hostname: host, unixname, executorClass: "LocalExecutor" }),
       await registerJob(db, { type: "DagProcessorJob", hostname: host, unixname }),
     );
-    started.push({ stop: () => endJobs(db, jobs, "success") });
+    const triggererJob = await registerJob(db, { type: "TriggererJob", hostname: host, unixname });
+    triggererJobs.push(triggererJob);
+    started.push({ stop: () => endJobs(db, [...jobs, ...triggererJobs], "success") });
     await start(runtime);
+    await start(triggerer);
+    triggerFeeder = new TriggerFeeder(
+      kit,
+      { database, bus, versions, host: triggerer, timeOut: (ids) => deferredTasks.timeOut(ids) },
+      { jobId: triggererJob, startGraceSeconds: 5 },
+    );
     await start(executor);
     await app.listen({ port: options.port, host: options.host });
     started.push({ stop: () => app.close() });
     await start(scheduler);
     const { lost, requeued } = await reaper.adoptAfterRestart();
     if (lost + requeued > 0) kit.logger.info({ lost, requeued }, "took up the tasks of a Leoflow that ended");
+    await start(triggerFeeder);
     await start(runCreator);
     await start(workspace);
     await start(metrics);

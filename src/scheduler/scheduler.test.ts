@@ -123,7 +123,14 @@ function controlPlane(parallelism = 32) {
   const finished: string[] = [];
   const scheduler = new Scheduler(
     kit,
-    { db: database.db, bus, versions, executor, runFinished: (dagId) => finished.push(dagId) },
+    {
+      db: database.db,
+      bus,
+      versions,
+      executor,
+      startFromTrigger: async () => false,
+      runFinished: (dagId) => finished.push(dagId),
+    },
     { parallelism, retryMs: 10 },
   );
   running.push(scheduler);

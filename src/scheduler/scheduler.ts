@@ -18,16 +18,19 @@ import {
 } from "../store/live-runs.ts";
 import { poolSizes } from "../store/pool-sizes.ts";
 import { timeOutRun } from "../store/run-timeout.ts";
+import type { StartFromTrigger } from "../store/triggers.ts";
 import { decideRun } from "./decide-run.ts";
 import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
-import { Slots } from "./slots.ts";
+import { Slots, type Candidate } from "./slots.ts";
 
 export interface SchedulerDeps {
   db: Database;
   bus: EventBus;
   versions: VersionCache;
   executor: Executor;
+  /** Defers a task without starting it and tells of it; false when it was no longer as expected. */
+  startFromTrigger(start: StartFromTrigger): Promise<boolean>;
   /** A run ended: its DAG may make the next one. */
   runFinished(dagId: string): void;
 }
@@ -164,8 +167,17 @@ export class Scheduler implements Service {
       return;
     }
     const candidate = candidateOf(run, event);
-    if (candidate) this.#slots.record(candidate, event.newId === null ? event.state : null);
+    if (candidate) {
+      this.#slots.record(candidate, event.newId === null ? event.state : null);
+      if (event.state === "scheduled") this.#wait(run, candidate);
+    }
     if (isFinished(event.state)) this.#readAgainAfter(run, event.taskId);
+  }
+
+  /** It waits for slots, and its row says so. */
+  #wait(run: LiveRun, candidate: Candidate): void {
+    const tryNumber = run.memory.instance(candidate.task.taskId, candidate.mapIndex)?.tryNumber ?? 0;
+    this.#ready.add({ candidate, limits: run.version.graph, expected: "scheduled", tryNumber });
   }
 
   /** What ended may have left a skip record, and later runs may depend on it: rare enough to read the runs again. */
@@ -280,9 +292,7 @@ export class Scheduler implements Service {
         const candidate = candidateOf(run, ti);
         if (!candidate) continue;
         this.#slots.record(candidate, ti.state);
-        if (ti.state === "scheduled") {
-          this.#ready.add({ candidate, limits: run.version.graph, expected: "scheduled", tryNumber: ti.tryNumber });
-        }
+        if (ti.state === "scheduled") this.#wait(run, candidate);
       }
       for (const event of late) this.#applyEvent(run, event);
       this.#dirty.add(id);
@@ -355,12 +365,26 @@ export class Scheduler implements Service {
     }
     for (const { id, taskId, mapIndex, from, to, tryNumber } of decision.transitions) {
       const candidate = to === "scheduled" ? candidateOf(run, { id, taskId, mapIndex }) : null;
-      if (candidate) this.#ready.add({ candidate, limits: run.version.graph, expected: from, tryNumber });
+      if (candidate?.task.startFromTrigger) await this.#startFromTrigger(run, candidate, from, tryNumber);
+      else if (candidate) this.#ready.add({ candidate, limits: run.version.graph, expected: from, tryNumber });
       else decided.push({ run, transition: { id, expected: from, to, tryNumber } });
     }
     this.#wake.set(run.row.id, run.memory.nextWakeAt());
     this.#timeouts.set(run.row.id, timeoutAt(run));
     return decision.runState;
+  }
+
+  /** It waits for its trigger before it ever had a process, and needs no slots for that. */
+  async #startFromTrigger(
+    run: LiveRun,
+    { id, task }: Candidate,
+    expected: TaskInstanceState | null,
+    tryNumber: number,
+  ): Promise<void> {
+    const now = this.#kit.clock.now();
+    const { executionTimeoutSeconds } = task;
+    const deferred = await this.#deps.startFromTrigger({ id, expected, tryNumber, now, executionTimeoutSeconds });
+    if (!deferred) this.#stale.add(run.row.id);
   }
 
   /** One statement for everything: what has slots goes straight to queued, the rest waits as scheduled. */
