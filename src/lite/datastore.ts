@@ -10,6 +10,7 @@ import { databaseOf, ManagedPostgres } from "./postgres/managed-postgres.ts";
 import { readPostmasterFile } from "./postgres/stale-server.ts";
 import type { Progress } from "./progress.ts";
 import { Toolchain } from "./python/toolchain.ts";
+import { finishInterruptedRestore, type Finish } from "./restore/finish-interrupted.ts";
 
 /** A home's database while a command works on it. */
 export interface Datastore {
@@ -38,13 +39,15 @@ export async function withDatastore<T>(
   work: (datastore: Datastore) => Promise<T>,
 ): Promise<T> {
   const { paths } = options;
-  if (!hasDatastore(paths)) {
-    throw new UserError(`there is nothing to ${what}: ${paths.home} has no database yet`, {
-      fix: "start Leoflow once with `leoflow lite`, or set LEOFLOW_HOME to the installation you mean",
+  checkDatastore(paths, what);
+  const held = await acquireHomeLock(paths.lock);
+  if ("lock" in held) {
+    return releasing(held.lock, async () => {
+      // One that is undone may take away what it had made.
+      if ((await finishRestore(options)) === "undone") checkDatastore(paths, what);
+      return startingPostgres(options, work);
     });
   }
-  const held = await acquireHomeLock(paths.lock);
-  if ("lock" in held) return releasing(held.lock, () => startingPostgres(options, work));
   const bin = await postgresPrograms(options);
   const running = readPostmasterFile(join(paths.managedPostgres, "data"));
   if (running?.status !== "ready") {
@@ -74,6 +77,24 @@ export async function startingPostgres<T>(
   options: DatastoreOptions,
   work: (datastore: Datastore) => Promise<T>,
 ): Promise<T> {
+  await finishRestore(options);
+  return startingPostgresAsItIs(options, work);
+}
+
+/** Ends a restore that was cut short, where there is one. The caller holds the lock, and no PostgreSQL runs. */
+export function finishRestore(options: DatastoreOptions): Promise<Finish> {
+  return finishInterruptedRestore({
+    paths: options.paths,
+    progress: options.progress,
+    withPostgres: (work) => startingPostgresAsItIs(options, ({ database }) => work(database)),
+  });
+}
+
+/** For a restore itself: its own beginning is not one that was cut short. */
+export async function startingPostgresAsItIs<T>(
+  options: DatastoreOptions,
+  work: (datastore: Datastore) => Promise<T>,
+): Promise<T> {
   const { paths, logger, runtimeDir, signal } = options;
   const bin = await postgresPrograms(options);
   const postgres = new ManagedPostgres({
@@ -89,6 +110,13 @@ export async function startingPostgres<T>(
   } finally {
     await postgres.stop();
   }
+}
+
+function checkDatastore(paths: LeoflowPaths, what: string): void {
+  if (hasDatastore(paths)) return;
+  throw new UserError(`there is nothing to ${what}: ${paths.home} has no database yet`, {
+    fix: "start Leoflow once with `leoflow lite`, or set LEOFLOW_HOME to the installation you mean",
+  });
 }
 
 /** Whether this home has a database. */

@@ -1,0 +1,315 @@
+import { randomBytes } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, realpathSync, statSync, utimesSync, type Stats } from "node:fs";
+import { join, resolve } from "node:path";
+import { verifyArchive, type VerifiedArchive } from "../../backup/archive.ts";
+import { timestamp } from "../../backup/backup-name.ts";
+import { createBackup } from "../../backup/create-backup.ts";
+import type { BackupManifest } from "../../backup/manifest.ts";
+import {
+  dropDatabase,
+  holdsUserRows,
+  REPLACED_DATABASE,
+  STAGING_DATABASE,
+  swapDatabases,
+  withClient,
+  withServer,
+  type RestoredRows,
+} from "../../backup/staging-database.ts";
+import { expandHome, type Environment } from "../../kit/config.ts";
+import { readConfigFile } from "../config-file.ts";
+import {
+  finishRestore,
+  hasDatastore,
+  startingPostgresAsItIs,
+  withHomeToItself,
+  type Datastore,
+  type DatastoreOptions,
+} from "../datastore.ts";
+import type { Finish } from "./finish-interrupted.ts";
+import { silentProgress } from "../progress.ts";
+import { isThere, makeFolders, missingFolders, removeEmptyFolders } from "./durable-files.ts";
+import { writeJournal, removeJournal, type Journal } from "./journal.ts";
+import { discard, exchange } from "./places.ts";
+import {
+  checkRestoreSpace,
+  refuseForeignFolder,
+  refuseNewerSchema,
+  refuseOverwriting,
+  type AtStake,
+} from "./refusals.ts";
+import { planExchange, stage, type Plan, type StagingFolders } from "./stage.ts";
+import { movesOf, refuseDangerousWorkspace, targetWorkspace } from "./target-workspace.ts";
+import { holdsUserFiles } from "./workspace-content.ts";
+
+export interface RestoreOptions extends DatastoreOptions {
+  archive: string;
+  passphrase?: string | undefined;
+  environment: Pick<Environment, "userHome" | "workspace">;
+  /** Instead of where the archive says. */
+  workspace?: string | undefined;
+  force: boolean;
+  dryRun: boolean;
+  /** Save what is replaced, where that is anybody's work. */
+  snapshot: boolean;
+  /** The lines that the contract promises. */
+  say: (line: string) => void;
+  /** Tests end the process here. */
+  onStep?: ((name: string) => Promise<void> | void) | undefined;
+}
+
+export interface RestoreResult {
+  manifest: Omit<BackupManifest, "entries">;
+  /** False for a dry run. */
+  restored: boolean;
+  workspace: { path: string; files: number } | undefined;
+  /** What else the archive has. */
+  parts: { config: boolean; setup: boolean; versions: boolean };
+  /** The archive that holds what was replaced. */
+  snapshot: string | undefined;
+  /** undefined for a dry run. */
+  rows: RestoredRows | undefined;
+  /** What was there is replaced. */
+  replaces: AtStake;
+}
+
+/**
+ * Replaces an installation by what an archive holds: settings, database, workspace and the sources of DAG versions. Everything
+ * is verified, then staged beside its place, then exchanged; the renaming of the database is the one moment that counts. Whatever
+ * ends it before that moment, the installation is as it was, at the latest with the next command that works on it.
+ */
+export async function restoreInstallation(options: RestoreOptions): Promise<RestoreResult> {
+  const { paths, progress, say, signal, passphrase } = options;
+  const archive = resolve(options.archive);
+  say(`▸ reading manifest from ${options.archive}`);
+  const verified = await progress.step("Verify the archive", (detail) =>
+    verifyArchive(archive, { passphrase, signal, progress: detail }),
+  );
+  const { manifest } = verified;
+  say(
+    `  archive: leoflow=${manifest.leoflow_version} schema=${manifest.schema_version} created=${manifest.created_at}`,
+  );
+  refuseNewerSchema(manifest);
+  const plan = planOf(options, archive, verified);
+  if (plan.workspace !== undefined)
+    refuseDangerousWorkspace(plan.workspace, [paths.home, options.environment.userHome]);
+
+  const madeHome = missingFolders(paths.home);
+  try {
+    return await withHomeToItself(paths, async () => {
+      await finishRestore(options);
+      const restore = new Restore(options, plan);
+      return restore.run();
+    });
+  } finally {
+    removeEmptyFolders(madeHome);
+  }
+}
+
+function planOf(options: RestoreOptions, archive: string, verified: VerifiedArchive): Plan {
+  const { paths, environment, progress } = options;
+  const move = movesOf(verified.manifest, paths.home, environment.userHome);
+  const plan = { archive, passphrase: options.passphrase, verified, paths, move };
+  if (!verified.has.workspace) return { ...plan, workspace: undefined, workspaceWasChosen: false };
+  const chosen = options.workspace ?? environment.workspace;
+  if (chosen !== undefined) {
+    return { ...plan, workspace: resolve(expandHome(chosen, environment.userHome)), workspaceWasChosen: true };
+  }
+  const { workspace, note } = targetWorkspace(verified.manifest, move);
+  if (note !== undefined) progress.note(note);
+  return { ...plan, workspace, workspaceWasChosen: false };
+}
+
+class Restore {
+  readonly #options: RestoreOptions;
+  readonly #plan: Plan;
+  readonly #step: (name: string) => Promise<void> | void;
+  readonly #journal: Journal;
+  readonly #folders: StagingFolders;
+  #snapshot: string | undefined;
+  #rows: RestoredRows | undefined;
+
+  constructor(options: RestoreOptions, plan: Plan) {
+    this.#options = options;
+    this.#plan = plan;
+    this.#step = options.onStep ?? (() => undefined);
+    const id = randomBytes(4).toString("hex");
+    const real = plan.workspace && realPath(plan.workspace);
+    this.#folders = {
+      home: join(plan.paths.home, `restore-${id}`),
+      workspace: real === undefined ? undefined : join(real, `.leoflow-restore-${id}`),
+    };
+    this.#journal = {
+      version: 1,
+      archive: plan.archive,
+      phase: "staging",
+      madeCluster: !hasDatastore(plan.paths),
+      madeFolders: real === undefined ? [] : missingFolders(real),
+      places: [this.#folders.home, this.#folders.workspace]
+        .filter((folder) => folder !== undefined)
+        .map((staging) => ({ staging, moves: [], files: [] })),
+      stagedOid: null,
+    };
+  }
+
+  async run(): Promise<RestoreResult> {
+    const { paths, dryRun } = this.#options;
+    const { workspace } = this.#plan;
+    const atStake: AtStake = {
+      rows: false,
+      files: workspace !== undefined && holdsUserFiles(workspace, join(paths.program, "examples/starter")),
+    };
+    if (this.#journal.madeCluster) {
+      this.#check(atStake);
+      if (dryRun) return this.#result(atStake);
+      this.#begin();
+    }
+    try {
+      await startingPostgresAsItIs(this.#options, async (datastore) => {
+        if (!this.#journal.madeCluster) {
+          atStake.rows = await withClient(datastore.database, holdsUserRows);
+          this.#check(atStake);
+          if (dryRun) return;
+        }
+        if (this.#options.snapshot && (atStake.rows || atStake.files)) await this.#saveReplaced(datastore);
+        await this.#replace(datastore);
+      });
+    } catch (error) {
+      // What fails once the restore has happened is only the cleaning up.
+      if (!existsSync(paths.restoreJournal) || (await this.#undo()) !== "completed") throw error;
+    }
+    return this.#result(atStake);
+  }
+
+  #check(atStake: AtStake): void {
+    const { paths, force, environment } = this.#options;
+    const { verified, workspace } = this.#plan;
+    if (workspace !== undefined && atStake.files && !this.#plan.workspaceWasChosen) {
+      const fallback = join(environment.userHome, "leoflow");
+      refuseForeignFolder(workspace, [currentWorkspace(this.#options), fallback]);
+    }
+    if (!force) refuseOverwriting(atStake, paths.home, workspace);
+    checkRestoreSpace(verified, paths.home, workspace);
+  }
+
+  #begin(): void {
+    writeJournal(this.#plan.paths.restoreJournal, this.#journal);
+  }
+
+  /** By the same way as after a sudden end, so that there is only one. */
+  async #undo(): Promise<Finish | undefined> {
+    const { progress, ...options } = this.#options;
+    try {
+      return await progress.step("Put everything back", () =>
+        finishRestore({ ...options, progress: silentProgress, signal: undefined }),
+      );
+    } catch (error) {
+      progress.note(`that is not done yet (${(error as Error).message}); the next \`leoflow\` command does it`);
+      return undefined;
+    }
+  }
+
+  async #saveReplaced({ database, bin }: Datastore): Promise<void> {
+    const { paths, environment, progress, signal } = this.#options;
+    const file = join(paths.snapshots, `${timestamp(new Date())}-before-restore.tar.gz`);
+    const ifThere = (path: string) => (existsSync(path) ? path : undefined);
+    await progress.step("Save what is replaced", (detail) => {
+      mkdirSync(paths.snapshots, { recursive: true, mode: 0o700 });
+      return createBackup({
+        file,
+        datastore: { database, bin },
+        config: ifThere(paths.config),
+        setup: ifThere(paths.setup),
+        workspace: ifThere(
+          this.#plan.workspace ?? currentWorkspace(this.#options) ?? join(environment.userHome, "leoflow"),
+        ),
+        versions: ifThere(paths.versions),
+        home: paths.home,
+        skipUnreadable: true,
+        progress: detail,
+        signal,
+      });
+    });
+    this.#snapshot = file;
+  }
+
+  async #replace(datastore: Datastore): Promise<void> {
+    const { paths, progress, signal, say } = this.#options;
+    const step = this.#step;
+    this.#begin();
+    await step("begun");
+    makeFolders(this.#journal.madeFolders);
+    say("▸ replaying datastore via psql …");
+    const { oid, rows } = await progress.step("Restore beside what is there", (detail) =>
+      stage(this.#plan, this.#folders, datastore, { signal, detail, onStep: step }),
+    );
+    this.#rows = rows;
+    const madeWorkspace = this.#freshWorkspace();
+    const places = await planExchange(this.#plan, this.#folders);
+    await step("exchange planned");
+    signal?.throwIfAborted();
+    writeJournal(paths.restoreJournal, { ...this.#journal, phase: "swapping", places, stagedOid: oid });
+    await step("exchange begun");
+    await progress.step("Exchange old and new", async () => {
+      for (const place of places) await exchange(place, () => step("exchange"));
+      await step("files exchanged");
+      signal?.throwIfAborted();
+      await withServer(datastore.database, async (client) => {
+        const names = { staged: STAGING_DATABASE, live: datastore.database.database, replaced: REPLACED_DATABASE };
+        await dropDatabase(client, REPLACED_DATABASE);
+        await step("about to commit");
+        await swapDatabases(client, names);
+        // From here on the restore has happened; only what it replaced is left to be cleaned away.
+        await step("committed");
+        await dropDatabase(client, REPLACED_DATABASE);
+      });
+    });
+    await step("old database dropped");
+    if (madeWorkspace && this.#plan.workspace !== undefined) {
+      chmodSync(this.#plan.workspace, madeWorkspace.mode & 0o1777);
+      utimesSync(this.#plan.workspace, madeWorkspace.atime, madeWorkspace.mtime);
+    }
+    for (const place of places) {
+      discard(place);
+      await step("cleaned up");
+    }
+    removeJournal(paths.restoreJournal);
+    await step("done");
+  }
+
+  /** What the archive says of the workspace's own folder; only one that the restore makes is made like it. */
+  #freshWorkspace(): Stats | undefined {
+    const { workspace } = this.#folders;
+    const isNew = this.#journal.madeFolders.length > 0 && workspace !== undefined;
+    const fresh = isNew ? join(workspace, "workspace") : undefined;
+    return fresh !== undefined && isThere(fresh) ? statSync(fresh) : undefined;
+  }
+
+  #result(atStake: AtStake): RestoreResult {
+    const { verified, workspace } = this.#plan;
+    const manifest: Partial<BackupManifest> = { ...verified.manifest };
+    delete manifest.entries;
+    return {
+      manifest: manifest as Omit<BackupManifest, "entries">,
+      restored: this.#rows !== undefined,
+      workspace: workspace === undefined ? undefined : { path: workspace, files: verified.workspaceFiles },
+      parts: { config: verified.has.config, setup: verified.has.setup, versions: verified.has.versions },
+      snapshot: this.#snapshot,
+      rows: this.#rows,
+      replaces: atStake,
+    };
+  }
+}
+
+/** A workspace may be a link, and its real folder may be the only one on its disk that can be written. */
+function realPath(path: string): string {
+  return existsSync(path) ? realpathSync(path) : path;
+}
+
+/** A config.yaml that cannot be read is no reason not to replace it. */
+function currentWorkspace({ paths, environment }: RestoreOptions): string | undefined {
+  try {
+    return readConfigFile(paths, environment)?.workspace;
+  } catch {
+    return undefined;
+  }
+}
