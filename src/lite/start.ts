@@ -7,7 +7,7 @@ import type { Kit } from "../kit/service.ts";
 import { UserError } from "../kit/user-error.ts";
 import type { DatabaseConfig } from "../store/database.ts";
 import { loadOrCreateConfig, type LeoflowConfig } from "./config-file.ts";
-import { hasDatastore } from "./datastore.ts";
+import { finishRestore, hasDatastore } from "./datastore.ts";
 import { acquireHomeLock } from "./home-lock.ts";
 import { rotateLog } from "./log-file.ts";
 import { resolvePaths, type LeoflowPaths } from "./paths.ts";
@@ -91,6 +91,8 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
     });
   }
   undo.push(() => held.lock.release());
+  const quiet = createLogger({ level: "silent" });
+  await finishRestore({ paths, logger: quiet, progress, runtimeDir: environment.runtimeDir, signal });
 
   // An older Leoflow must not change anything on its way to finding out that the database is newer.
   const isFirst = !hasDatastore(paths);
