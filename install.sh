@@ -323,8 +323,11 @@ fetch() {
         -o "$2" "$1" 2>"$work/why" || status=$?
     fi
   elif command -v wget >/dev/null 2>&1; then
-    # No option that only GNU's has: busybox's serves too.
-    wget -T 60 -O "$2" "$1" 2>"$work/why" || status=$?
+    # busybox's has no more options that work: 1.35 crashes with -T.
+    patience=''
+    case $(wget --version 2>/dev/null || :) in *GNU*) patience='-T60 -t3' ;; esac
+    # shellcheck disable=SC2086 # two options or none
+    wget $patience -O "$2" "$1" 2>"$work/why" || status=$?
   else
     fail "neither curl nor wget is there to download with" \
       "install one of them, or download the archive and its checksums.txt and set LEOFLOW_ARCHIVE to it"
@@ -376,8 +379,9 @@ is_alive() {
 
 # Beside its final place, tried there, and moved whole.
 unpack() {
-  for left in "$lib"/.incoming.*; do
-    [ ! -e "$left" ] || rm -rf "$left"
+  # What a killed installation left.
+  for left in "$lib"/.incoming.* "$lib"/*.new.* "$physical_bin"/leoflow*.new.*; do
+    if [ -e "$left" ] || [ -L "$left" ]; then rm -rf "$left"; fi
   done
   incoming=$lib/.incoming.$$
   mkdir "$incoming"
