@@ -6,6 +6,7 @@ import { exitCodeOf, printError } from "./errors.ts";
 import { addLiteCommand } from "./lite.ts";
 import { addResetPasswordCommand } from "./reset-password.ts";
 import { addRestoreCommand } from "./restore.ts";
+import { addUpgradeCommand } from "./upgrade.ts";
 import { addVersionCommand } from "./version.ts";
 
 const WRONG_USE = 2;
@@ -31,6 +32,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addBackupCommand(lite);
   addRestoreCommand(lite);
   addResetPasswordCommand(lite);
+  addUpgradeCommand(program);
   addVersionCommand(program);
   inheritSettings(program);
   if (args.length === 0) {

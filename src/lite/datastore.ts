@@ -1,12 +1,13 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../kit/service.ts";
 import { UserError } from "../kit/user-error.ts";
 import type { DatabaseConfig } from "../store/database.ts";
 import { acquireHomeLock, type HomeLock, type LockHolder } from "./home-lock.ts";
 import type { LeoflowPaths } from "./paths.ts";
-import { ensurePostgres } from "./postgres/install.ts";
-import { databaseOf, ManagedPostgres } from "./postgres/managed-postgres.ts";
+import { majorOfData, planCluster } from "./postgres/cluster-plan.ts";
+import { ensurePostgres, programsOf } from "./postgres/install.ts";
+import { databaseOf } from "./postgres/managed-postgres.ts";
+import { openPostgres } from "./postgres/open-postgres.ts";
 import { readPostmasterFile } from "./postgres/stale-server.ts";
 import type { Progress } from "./progress.ts";
 import { Toolchain } from "./python/toolchain.ts";
@@ -27,6 +28,8 @@ export interface DatastoreOptions {
   progress: Progress;
   runtimeDir: string | undefined;
   signal?: AbortSignal | undefined;
+  /** For a look: data of an older PostgreSQL stays that, and its own programs run it. */
+  clusterAsItIs?: boolean;
 }
 
 /**
@@ -95,17 +98,12 @@ export async function startingPostgresAsItIs<T>(
   options: DatastoreOptions,
   work: (datastore: Datastore) => Promise<T>,
 ): Promise<T> {
-  const { paths, logger, runtimeDir, signal } = options;
-  const bin = await postgresPrograms(options);
-  const postgres = new ManagedPostgres({
-    logger,
-    bin,
-    folder: paths.managedPostgres,
-    runtimeDir,
-    ...(signal ? { signal } : {}),
+  const { paths, logger, progress, runtimeDir, signal, clusterAsItIs = false } = options;
+  const toolchain = new Toolchain(paths, progress, signal);
+  const { postgres, database, bin } = await openPostgres({
+    ...{ paths, logger, progress, toolchain, runtimeDir, signal, asItIs: clusterAsItIs },
   });
   try {
-    const database = await postgres.start();
     return await work({ database, bin, runningLite: undefined });
   } finally {
     await postgres.stop();
@@ -121,16 +119,13 @@ function checkDatastore(paths: LeoflowPaths, what: string): void {
 
 /** Whether this home has a database. */
 export function hasDatastore(paths: LeoflowPaths): boolean {
-  try {
-    readFileSync(join(paths.managedPostgres, "data/PG_VERSION"));
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    return false;
-  }
+  return majorOfData(paths.managedPostgres) !== undefined;
 }
 
-function postgresPrograms({ paths, progress, signal }: DatastoreOptions): Promise<string> {
+/** Programs for a server that runs already; a look takes those that are here. */
+function postgresPrograms({ paths, progress, signal, clusterAsItIs }: DatastoreOptions): Promise<string> {
+  const { installed } = planCluster(paths);
+  if (clusterAsItIs && installed !== undefined) return Promise.resolve(programsOf(paths, installed));
   return ensurePostgres(paths, progress, new Toolchain(paths, progress, signal));
 }
 

@@ -8,7 +8,6 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -18,15 +17,15 @@ import type { Logger } from "../../kit/service.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { ensureDatabaseExists } from "../../store/create-database.ts";
 import type { DatabaseConfig } from "../../store/database.ts";
-import { commandError, isDiskFull, runCommand } from "../command.ts";
+import { isDiskFull } from "../command.ts";
 import { lastLines, rotateLog } from "../log-file.ts";
 import { startGuardian, type Guardian } from "./guardian.ts";
 import { chooseIdentity, type Identity } from "./identity.ts";
-import { leoflowConf, PG_HBA_CONF, POSTGRESQL_CONF } from "./settings.ts";
+import { initCluster, POSTGRES_ENVIRONMENT, POSTGRES_USER } from "./init-cluster.ts";
+import { leoflowConf } from "./settings.ts";
 import { chooseSocketDir, makeSocketDir } from "./socket-dir.ts";
 import { pause, readPostmasterFile, recoverStaleServer } from "./stale-server.ts";
 
-const USER = "leoflow";
 const START_TIMEOUT_MS = 10 * 60_000;
 const FAST_STOP_MS = 4_000;
 const ROTATE_EVERY_MS = 60_000;
@@ -44,6 +43,8 @@ export interface ManagedPostgresOptions {
   /** Over leoflow.conf; tests switch fsync off. */
   settings?: Record<string, string>;
   identity?: Identity;
+  /** Runs a cluster of another release for a look at it: none of its settings are written anew. */
+  asItIs?: boolean;
   /** Calls a start off. */
   signal?: AbortSignal;
   /** It fell down and could not be put up again. */
@@ -58,7 +59,7 @@ type Phase =
 /** How to reach the server of `folder`, which serves in `socketDir`. */
 export function databaseOf(folder: string, socketDir: string, database = "leoflow"): DatabaseConfig {
   const password = readFileSync(join(folder, "password"), "utf8").trim();
-  return { host: socketDir, port: 5432, user: USER, password, database };
+  return { host: socketDir, port: 5432, user: POSTGRES_USER, password, database };
 }
 
 /** Lite's own PostgreSQL: made on the first start, ended with Leoflow however Leoflow ends. */
@@ -92,10 +93,12 @@ export class ManagedPostgres {
     const socketDir = chooseSocketDir(folder, runtimeDir);
     makeSocketDir(socketDir, [process.getuid?.() ?? 0, identity.uid]);
     identity.give(socketDir);
-    const conf = join(this.#dataDir, "leoflow.conf");
-    writeFileSync(conf, leoflowConf(socketDir, this.#options.settings), { mode: 0o600 });
-    identity.give(conf);
-    await this.#launch(identity);
+    if (!this.#options.asItIs) {
+      const conf = join(this.#dataDir, "leoflow.conf");
+      writeFileSync(conf, leoflowConf(socketDir, this.#options.settings), { mode: 0o600 });
+      identity.give(conf);
+    }
+    await this.#launch(identity, socketDir);
     const config = databaseOf(folder, socketDir, this.#options.database);
     try {
       await ensureDatabaseExists(config);
@@ -135,45 +138,23 @@ export class ManagedPostgres {
 
   /** Made beside and moved into place, so that a first start cut short begins again. */
   async #initialize(identity: Identity): Promise<void> {
-    const fresh = `${this.#dataDir}.new`;
-    rmSync(fresh, { recursive: true, force: true });
-    mkdirSync(fresh, { mode: 0o700 });
-    identity.give(fresh);
-    const passwordCopy = join(this.#options.folder, "password.initdb");
-    writeFileSync(passwordCopy, `${this.#password()}\n`, { mode: 0o600 });
-    identity.give(passwordCopy);
-    const result = await runCommand(
-      identity.wrap([
-        ...[join(this.#options.bin, "initdb"), "-D", fresh, "-U", USER, "-A", "scram-sha-256"],
-        ...["--pwfile", passwordCopy, "--data-checksums", "-E", "UTF8", "--set", "scram_iterations=1"],
-        // The builtin provider sorts the same on every machine and after every update of the C library.
-        ...["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"],
-        ...(this.#options.settings?.["fsync"] === "off" ? ["--no-sync"] : []),
-      ]),
-      { env: POSTGRES_ENVIRONMENT, cwd: this.#options.folder, signal: this.#options.signal },
-    );
-    rmSync(passwordCopy, { force: true });
-    if (result.code !== 0) {
-      rmSync(fresh, { recursive: true, force: true });
-      throw commandError({ doing: "make PostgreSQL's data folder" }, result);
-    }
-    for (const [name, text] of [
-      ["postgresql.conf", POSTGRESQL_CONF],
-      ["pg_hba.conf", PG_HBA_CONF],
-    ] as const) {
-      writeFileSync(join(fresh, name), text, { mode: 0o600 });
-      identity.give(join(fresh, name));
-    }
-    renameSync(fresh, this.#dataDir);
+    const { bin, folder, signal, settings } = this.#options;
+    const target = `${this.#dataDir}.new`;
+    const sync = settings?.["fsync"] !== "off";
+    await initCluster({ bin, folder, target, identity, password: this.#password(), sync, signal });
+    renameSync(target, this.#dataDir);
   }
 
-  async #launch(identity: Identity): Promise<void> {
+  async #launch(identity: Identity, socketDir: string): Promise<void> {
     rotateLog(this.#logFile);
     const log = openSync(this.#logFile, "a", 0o600);
     chmodSync(this.#logFile, 0o600);
     const logStart = statSync(this.#logFile).size;
     const guardian = startGuardian(this.#dataDir);
-    const [program, ...args] = identity.wrap([join(this.#options.bin, "postgres"), "-D", this.#dataDir]);
+    const [program, ...args] = identity.wrap([
+      ...[join(this.#options.bin, "postgres"), "-D", this.#dataDir],
+      ...(this.#options.asItIs ? ["-k", socketDir] : []),
+    ]);
     // Its own session: a Ctrl-C at the terminal must reach Leoflow alone, which stops its parts in order.
     const child = spawn(program as string, args, {
       stdio: ["ignore", log, log],
@@ -212,10 +193,10 @@ export class ManagedPostgres {
       }
       await Promise.race([exited, pause(10)]);
     }
-    void exited.then(() => this.#onExit(identity, end.text ?? "", logStart));
+    void exited.then(() => this.#onExit(() => this.#launch(identity, socketDir), end.text ?? "", logStart));
   }
 
-  #onExit(identity: Identity, reason: string, logStart: number): void {
+  #onExit(relaunch: () => Promise<void>, reason: string, logStart: number): void {
     const phase = this.#phase;
     if (phase.name !== "running") return;
     clearInterval(phase.rotation);
@@ -231,7 +212,7 @@ export class ManagedPostgres {
     this.#options.logger.error({ err: error }, "PostgreSQL stopped unexpectedly; starting it again");
     recoverStaleServer(this.#dataDir)
       .then(async () => {
-        if (this.#wanted) await this.#launch(identity);
+        if (this.#wanted) await relaunch();
       })
       .catch((failure: unknown) => {
         this.#options.onFailure?.(failure instanceof UserError ? failure : error);
@@ -251,15 +232,3 @@ export class ManagedPostgres {
     );
   }
 }
-
-/** Nothing of the user's PostgreSQL settings, and no translated messages: errors are looked for by their words. */
-const POSTGRES_ENVIRONMENT = {
-  PGDATA: undefined,
-  PGHOST: undefined,
-  PGPORT: undefined,
-  PGUSER: undefined,
-  PGPASSWORD: undefined,
-  PGOPTIONS: undefined,
-  LC_ALL: "C",
-  LANG: "C",
-};

@@ -1,11 +1,10 @@
-import { existsSync, statfsSync } from "node:fs";
-import { dirname } from "node:path";
 import type pg from "pg";
 import { formatBytes } from "../../kit/bytes.ts";
 import { UserError } from "../../kit/user-error.ts";
 import type { SchemaStatus } from "../../store/schema-status.ts";
 import { databaseBytes, tableSizes, type TableSize } from "../../store/table-sizes.ts";
 import type { LeoflowPaths } from "../paths.ts";
+import { freeBytesOf } from "./free-bytes.ts";
 import { estimateMigration, type MigrationEstimate } from "./estimate.ts";
 
 /** What stands before a schema's upgrade, told without changing anything. */
@@ -85,14 +84,6 @@ export function checkRoom({ neededBytes, freeBytes, snapshot }: Preflight, home:
         (snapshot ? "; or, once you have a backup elsewhere, run `leoflow upgrade --no-snapshot`" : ""),
     },
   );
-}
-
-/** Free for this user, where a folder is or will be. */
-export function freeBytesOf(folder: string): number {
-  let existing = folder;
-  while (!existsSync(existing) && existing !== dirname(existing)) existing = dirname(existing);
-  const stats = statfsSync(existing);
-  return stats.bavail * stats.bsize;
 }
 
 /** `about 12 s`, `about 3 min`: as exact as an estimate is. */
