@@ -7,6 +7,8 @@ import { addLiteCommand } from "./lite.ts";
 import { addResetPasswordCommand } from "./reset-password.ts";
 import { addRestoreCommand } from "./restore.ts";
 import { addUpgradeCommand } from "./upgrade.ts";
+import { addSetupCommand } from "./setup.ts";
+import { addUninstallCommand } from "./uninstall.ts";
 import { addVersionCommand } from "./version.ts";
 
 const WRONG_USE = 2;
@@ -33,6 +35,8 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addRestoreCommand(lite);
   addResetPasswordCommand(lite);
   addUpgradeCommand(program);
+  addSetupCommand(program);
+  addUninstallCommand(program);
   addVersionCommand(program);
   inheritSettings(program);
   if (args.length === 0) {
