@@ -7,6 +7,7 @@ import { taskOf, type LiveRun } from "./live-run.ts";
 export interface RunDecision {
   transitions: Transition[];
   runState: Decision["runState"];
+  reason: Decision["reason"];
 }
 
 /**
@@ -19,7 +20,8 @@ export async function decideRun(db: Database, run: LiveRun, now: Instant): Promi
     const decision = run.memory.decide(now);
     for (const expansion of decision.expansions) if (!(await writeExpansion(db, run, expansion))) return null;
     transitions.push(...decision.transitions);
-    if (decision.lengthsNeeded.length === 0) return { transitions, runState: decision.runState };
+    if (decision.lengthsNeeded.length === 0)
+      return { transitions, runState: decision.runState, reason: decision.reason };
     const mapped = decision.lengthsNeeded.filter((taskId) => isMapped(run, taskId));
     run.memory.setLengths(await mapLengths(db, run.row.id, decision.lengthsNeeded, mapped));
   }

@@ -288,6 +288,29 @@ describe("Scheduler", () => {
     await until(async () => (await stateOf(runs[0] as number)) === "running");
   });
 
+  it("pauses a DAG whose last runs have all failed", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    const dagId = await makeDagWith({ tasks: [{ id: "a" }], dag: { max_consecutive_failed_dag_runs: 2 } });
+    const isPaused = async () =>
+      (await database.db.selectFrom("dag").select("is_paused").where("dag_id", "=", dagId).executeTakeFirst())
+        ?.is_paused;
+    for (const [outcome, state, paused] of [
+      ["failed", "failed", false],
+      ["success", "success", false],
+      ["failed", "failed", false],
+      ["failed", "failed", true],
+    ] as const) {
+      executor.outcome = () => outcome;
+      await finishedAs(await trigger(bus, dagId), state);
+      await scheduler.settled();
+      expect(await isPaused()).toBe(paused);
+    }
+    const held = await trigger(bus, dagId);
+    await scheduler.settled();
+    expect(await stateOf(held)).toBe("queued");
+  });
+
   it("waits for run_after and ends a run that takes too long", async () => {
     const { bus, scheduler, executor } = controlPlane();
     await scheduler.start();

@@ -2,8 +2,9 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
-import { isFinished, type DagRunState, type TaskInstanceState } from "../domain/states.ts";
+import { isFinished, type TaskInstanceState } from "../domain/states.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
+import { pauseAfterFailures } from "../store/auto-pause.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import { pausedDags } from "../store/dag-schedule.ts";
 import type { Database } from "../store/database.ts";
@@ -19,7 +20,7 @@ import {
 import { poolSizes } from "../store/pool-sizes.ts";
 import { timeOutRun } from "../store/run-timeout.ts";
 import type { StartFromTrigger } from "../store/triggers.ts";
-import { decideRun } from "./decide-run.ts";
+import { decideRun, type RunDecision } from "./decide-run.ts";
 import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
 import { Slots, type Candidate } from "./slots.ts";
@@ -314,15 +315,18 @@ export class Scheduler implements Service {
     const runs = [...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined);
     this.#dirty.clear();
     const decided: Decided[] = [];
-    const ended: { run: LiveRun; state: "success" | "failed" }[] = [];
+    const ended: { run: LiveRun; state: "success" | "failed"; reason: RunDecision["reason"] }[] = [];
     for (const run of runs) {
       if (this.#paused.has(run.row.dag_id)) continue;
       if (run.row.state === "queued" && !(await this.#startIfDue(run))) continue;
-      const state = await this.#decide(run, decided);
-      if (state === "success" || state === "failed") ended.push({ run, state });
+      const decision = await this.#decide(run, decided);
+      const state = decision?.runState;
+      if (state === "success" || state === "failed") ended.push({ run, state, reason: decision?.reason ?? null });
     }
     await this.#write(decided);
-    for (const { run, state } of ended) if (!this.#stale.has(run.row.id)) await this.#finish(run, state);
+    for (const { run, state, reason } of ended) {
+      if (!this.#stale.has(run.row.id)) await this.#finish(run, state, reason);
+    }
   }
 
   async #startIfDue(run: LiveRun): Promise<boolean> {
@@ -356,8 +360,8 @@ export class Scheduler implements Service {
     return running;
   }
 
-  /** Sorts the run's transitions into what is written now and what waits for slots. Returns the state of the run. */
-  async #decide(run: LiveRun, decided: Decided[]): Promise<DagRunState | null> {
+  /** Sorts the run's transitions into what is written now and what waits for slots. */
+  async #decide(run: LiveRun, decided: Decided[]): Promise<RunDecision | null> {
     const decision = await decideRun(this.#deps.db, run, this.#kit.clock.now());
     if (decision === null) {
       this.#stale.add(run.row.id);
@@ -371,7 +375,7 @@ export class Scheduler implements Service {
     }
     this.#wake.set(run.row.id, run.memory.nextWakeAt());
     this.#timeouts.set(run.row.id, timeoutAt(run));
-    return decision.runState;
+    return decision;
   }
 
   /** It waits for its trigger before it ever had a process, and needs no slots for that. */
@@ -424,12 +428,21 @@ export class Scheduler implements Service {
     return run ? [{ run, transition: { id: candidate.id, expected, to, tryNumber } }] : [];
   }
 
-  async #finish(run: LiveRun, state: "success" | "failed"): Promise<void> {
+  async #finish(run: LiveRun, state: "success" | "failed", reason: RunDecision["reason"]): Promise<void> {
     if (!(await finishRun(this.#deps.db, run.row.id, state, this.#kit.clock.now()))) {
       this.#stale.add(run.row.id);
       return;
     }
+    const { maxConsecutiveFailedDagRuns: limit } = run.version.graph;
+    if (reason === "task_failure" && limit > 0) await this.#pauseAfterFailures(run.row.dag_id, limit);
     this.#ended(run);
+  }
+
+  async #pauseAfterFailures(dagId: string, limit: number): Promise<void> {
+    if (!(await pauseAfterFailures(this.#deps.db, dagId, limit))) return;
+    this.#paused.add(dagId);
+    this.#kit.logger.warn({ dagId }, `paused the DAG: its last ${limit} runs have failed`);
+    this.#deps.bus.publish({ kind: "dag", dagId });
   }
 
   #ended(run: LiveRun): void {
