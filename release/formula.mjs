@@ -1,7 +1,7 @@
 // The Homebrew formula, made with each release.
 
 /** Where releases are published; install.sh names the same place. */
-export const DOWNLOADS = "https://github.com/leoflow/leoflow/releases";
+export const RELEASES = "https://github.com/leoflow/leoflow/releases";
 
 const BREW_SYSTEMS = { darwin: "on_macos", linux: "on_linux" };
 const BREW_MACHINES = { arm64: "on_arm", x64: "on_intel" };
@@ -13,7 +13,7 @@ export function formula(version, archives) {
     if (ofSystem.length === 0) return [];
     const machines = ofSystem.map(
       ({ platform, name, sha256 }) => `    ${BREW_MACHINES[platform.split("-")[1]]} do
-      url "${DOWNLOADS}/v${version}/${name}"
+      url "${RELEASES}/download/v${version}/${name}"
       sha256 "${sha256}"
     end`,
     );

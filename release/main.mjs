@@ -13,12 +13,16 @@ Usage: npm run release -- [options]
 
   --platform LIST   of ${ALL.join(", ")} (default: all four)
   --out DIR         where to (default: release-out/)
+  --offline         also archives with all Python and PostgreSQL packages, for machines without a network
+  --only-offline    those alone
+  --python LIST     for which Pythons an offline archive has packages (default: 3.10,3.11,3.12,3.13)
   --cache DIR       where downloads are kept (default: .cache/release/)
   -h, --help        print this help
 
 Examples:
   npm run release
   npm run release -- --platform linux-x64 --out /tmp/leoflow
+  npm run release -- --platform linux-arm64 --only-offline --python 3.12
   LEOFLOW_BASE_URL=/tmp/leoflow sh /tmp/leoflow/install.sh
 `;
 
@@ -42,6 +46,9 @@ function optionsFrom(args) {
         platform: text,
         out: { ...text, default: join(root, "release-out") },
         cache: { ...text, default: join(root, ".cache/release") },
+        offline: { type: "boolean" },
+        "only-offline": { type: "boolean" },
+        python: { ...text, default: "3.10,3.11,3.12,3.13" },
         help: { type: "boolean", short: "h" },
       },
     }));
@@ -55,15 +62,21 @@ function optionsFrom(args) {
   const platforms = values.platform?.split(",").filter(Boolean) ?? ALL;
   const unknown = platforms.find((platform) => !ALL.includes(platform));
   if (unknown !== undefined) throw wrongUse(`there is no platform ${unknown}`);
-  return { platforms, out: resolve(values.out), cache: resolve(values.cache) };
+  const pythons = values.python.split(",").filter(Boolean);
+  const odd = pythons.find((python) => !/^3\.1[0-3]$/.test(python));
+  if (odd !== undefined) throw wrongUse(`Airflow does not run on Python ${odd}`);
+  const offline = Boolean(values.offline || values["only-offline"]);
+  const kinds = [...(values["only-offline"] ? [] : [""]), ...(offline ? ["_offline"] : [])];
+  return { platforms, kinds, pythons, out: resolve(values.out), cache: resolve(values.cache) };
 }
 
-async function release({ platforms, out, cache }) {
+async function release({ platforms, kinds, pythons, out, cache }) {
   // In a copy of a tree node_modules may be a link to another's.
   if (!existsSync(join(root, "node_modules"))) installPackages();
   const { writeArchive } = await import("./archive.mjs");
   const { formula } = await import("./formula.mjs");
   const { installScript, platformFiles, programFiles } = await import("./program.mjs");
+  const { vendorFiles } = await import("./vendor.mjs");
   const began = performance.now();
   const { version, files } = await programFiles(root);
   report("bundle", sizeOf(files), began);
@@ -75,21 +88,29 @@ async function release({ platforms, out, cache }) {
   mkdirSync(fresh, { recursive: true });
   const archives = [];
   for (const platform of platforms) {
-    const started = performance.now();
-    const name = `leoflow_${version}_${platform.replace("-", "_")}.tar.gz`;
     const all = new Map([...files, ...(await platformFiles(root, cache, platform))]);
-    const { bytes, sha256 } = await writeArchive(join(fresh, name), `leoflow-${version}`, all);
-    archives.push({ platform, name, sha256 });
-    report(name, bytes, started);
+    for (const kind of kinds) {
+      const started = performance.now();
+      const name = `leoflow_${version}_${platform.replace("-", "_")}${kind}.tar.gz`;
+      const more = kind ? await vendorFiles(root, cache, platform, pythons, note) : [];
+      const { bytes, sha256 } = await writeArchive(join(fresh, name), `leoflow-${version}`, new Map([...all, ...more]));
+      archives.push({ platform, kind, name, sha256 });
+      report(name, bytes, started);
+    }
   }
   writeFileSync(join(fresh, "checksums.txt"), archives.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(""));
   rmSync(folder, { recursive: true, force: true });
   renameSync(fresh, folder);
   const script = installScript(root);
   if (script !== undefined) writeFileSync(join(out, "install.sh"), script, { mode: 0o755 });
-  writeFileSync(join(out, "leoflow.rb"), formula(version, archives));
+  const ofBrew = archives.filter(({ kind }) => kind === "");
+  if (ofBrew.length > 0) writeFileSync(join(out, "leoflow.rb"), formula(version, ofBrew));
   writeFileSync(join(out, "latest"), `${version}\n`);
   process.stdout.write(`  Leoflow ${version} is in ${out} (${seconds(began)})\n`);
+}
+
+function note(text) {
+  process.stdout.write(`  ! ${text}\n`);
 }
 
 function sizeOf(files) {

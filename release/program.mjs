@@ -71,7 +71,7 @@ export async function platformFiles(root, cache, platform) {
 function addFolder(files, root, folder) {
   for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath ?? entry.path, entry.name);
-    if (!entry.isFile() || /__pycache__|\.pyc$|\.in$/.test(path)) continue;
+    if (!entry.isFile() || /__pycache__|\.pyc$|\.in$|pyproject\.toml$/.test(path)) continue;
     files.set(relative(root, path), { contents: readFileSync(path), executable: false });
   }
 }

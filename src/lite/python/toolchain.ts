@@ -1,4 +1,6 @@
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { runCommand } from "../command.ts";
 import type { LeoflowPaths } from "../paths.ts";
 import type { Progress } from "../progress.ts";
@@ -8,7 +10,10 @@ import { ensureUv, noPythonError, uvEnvironment } from "./uv.ts";
 export const PINNED_PYTHON = "3.12.16";
 
 /** What serves where the pinned CPython cannot be had, best first. Airflow 3.3 runs on each. */
-const FITTING = ["3.12", "3.13", "3.11", "3.10"];
+const FITTING = ["3.12", "3.13", "3.11", "3.10"].filter(
+  // python/requirements.lock has no wheels for this one (python/pyproject.toml).
+  (version) => !(version === "3.13" && process.platform === "darwin" && process.arch === "x64"),
+);
 
 export interface Interpreter {
   executable: string;
@@ -43,12 +48,30 @@ export class Toolchain {
   /** Runs uv with our folders and without the user's virtual environment. */
   async run(args: readonly string[], onLine?: (line: string) => void, env: Record<string, string> = {}) {
     const uv = await this.uv();
-    return runCommand([uv, ...args], {
+    return runCommand([uv, ...args, ...this.#bundled(args)], {
       signal: this.#signal,
-      env: { ...uvEnvironment, UV_PYTHON_INSTALL_DIR: this.paths.python, UV_NO_PROGRESS: "1", ...env },
+      env: {
+        ...uvEnvironment,
+        ...this.#bundledPython(),
+        UV_PYTHON_INSTALL_DIR: this.paths.python,
+        UV_NO_PROGRESS: "1",
+        ...env,
+      },
       // uv's own headlines ("Resolved 130 packages"), not its lists.
       onLine: (line) => /^(Resolved|Prepared|Installed|Downloading|Bytecode|Installing)/.test(line) && onLine?.(line),
     });
+  }
+
+  /** An offline bundle holds what this release pins by hash. What users ask for themselves still comes from their index. */
+  #bundled(args: readonly string[]): string[] {
+    const wheels = join(this.paths.program, "vendor/wheels");
+    return args.includes("--require-hashes") && existsSync(wheels) ? ["--no-index", "--find-links", wheels] : [];
+  }
+
+  /** Where an offline bundle could take CPython with it, it has the shape of a mirror. */
+  #bundledPython(): Record<string, string> {
+    const mirror = join(this.paths.program, "vendor/python");
+    return existsSync(mirror) ? { UV_PYTHON_INSTALL_MIRROR: pathToFileURL(mirror).href } : {};
   }
 
   async #findInterpreter(): Promise<Interpreter> {
