@@ -107,7 +107,7 @@ async function writeArchive(options: BackupOptions, file: string, path: string):
       if (source !== undefined) await writer.file({ name, ...plainFacts }, await readSettings(source));
     }
     const facts = await withSnapshot(options.datastore.database, async (facts) => {
-      checkBackupSpace(dirname(path), facts.bytes + treeBytes);
+      for (const folder of new Set([dirname(path), dirname(file)])) checkBackupSpace(folder, facts.bytes + treeBytes);
       options.onPhase?.("datastore");
       const dump = pgDump(options.datastore.bin, options.datastore.database, { snapshot: facts.snapshot, signal });
       const counted = counting(dump, (bytes) => progress(`${formatBytes(bytes)} of the datastore`));

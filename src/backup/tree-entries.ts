@@ -107,9 +107,10 @@ async function addFile(
   const size = Number(stats.size);
   let shrunk = false;
   const content = async function* () {
+    const buffer = Buffer.allocUnsafeSlow(PIECE);
     for (let at = 0; at < size;) {
       report.signal?.throwIfAborted();
-      const piece = Buffer.allocUnsafe(Math.min(PIECE, size - at));
+      const piece = buffer.subarray(0, size - at);
       const { bytesRead } = await file.read(piece, 0, piece.length, at).catch((error: Error) => {
         throw new UserError(`cannot read ${shownName(nameFromBytes(path))}: ${error.message}`, { cause: error });
       });
