@@ -8,11 +8,11 @@ import { UserError } from "../kit/user-error.ts";
 import type { DatabaseConfig } from "../store/database.ts";
 import { loadOrCreateConfig, type LeoflowConfig } from "./config-file.ts";
 import { finishRestore, hasDatastore } from "./datastore.ts";
+import { findVolumeToAdopt } from "./docker-volume.ts";
 import { acquireHomeLock } from "./home-lock.ts";
 import { rotateLog } from "./log-file.ts";
 import { resolvePaths, type LeoflowPaths } from "./paths.ts";
-import { ensurePostgres } from "./postgres/install.ts";
-import { ManagedPostgres } from "./postgres/managed-postgres.ts";
+import { openPostgres } from "./postgres/open-postgres.ts";
 import { pause } from "./postgres/stale-server.ts";
 import { checkDiskSpace, checkPort, checkWorkspace, portError } from "./preconditions.ts";
 import type { Progress } from "./progress.ts";
@@ -96,7 +96,9 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
 
   // An older Leoflow must not change anything on its way to finding out that the database is newer.
   const isFirst = !hasDatastore(paths);
-  const { config, newPassword, save, keepPassword } = await loadOrCreateConfig(paths, environment, { later: true });
+  const { config, created, newPassword, save, keepPassword } = await loadOrCreateConfig(paths, environment, {
+    later: true,
+  });
   const port = options.port ?? environment.port ?? config.lite_port;
   const host = options.host ?? environment.host ?? "127.0.0.1";
   config.workspace = options.workspace ?? environment.workspace ?? config.workspace;
@@ -122,7 +124,11 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
     const toolchain = new Toolchain(paths, progress, either);
     let onReadable = (): void => undefined;
     const readable = new Promise<void>((done) => (onReadable = done));
-    const database = startPostgres({ ...options, signal: either }, { paths, kit, toolchain, onReadable }, undo);
+    const database = startPostgres(
+      { ...options, signal: either },
+      { paths, kit, toolchain, created, onReadable },
+      undo,
+    );
     // Without a database there is nothing to wait for; with one Python waits for the look at its schema.
     const mayWrite = isFirst ? Promise.resolve() : Promise.race([readable, database]).then(prepare);
     return [database, mayWrite.then(() => ensurePython(paths, progress, toolchain))];
@@ -148,29 +154,30 @@ interface PostgresStart {
   paths: LeoflowPaths;
   kit: Kit;
   toolchain: Toolchain;
+  /** config.yaml was made by this start. */
+  created: boolean;
   /** The schema is one that this build may work on. */
   onReadable: () => void;
 }
 
 async function startPostgres(
   options: LiteOptions,
-  { paths, kit, toolchain, onReadable }: PostgresStart,
+  { paths, kit, toolchain, created, onReadable }: PostgresStart,
   undo: (() => Promise<void> | void)[],
 ): Promise<DatabaseConfig> {
   const { environment, progress, signal } = options;
-  const bin = await ensurePostgres(paths, progress, toolchain);
-  signal.throwIfAborted();
-  const postgres = new ManagedPostgres({
-    logger: kit.logger,
-    bin,
-    folder: paths.managedPostgres,
-    runtimeDir: environment.runtimeDir,
-    signal,
-    onFailure: options.onFailure,
+  const { logger } = kit;
+  const adoption = await findVolumeToAdopt({ paths, environment, configured: !created, progress, logger, signal });
+  if (adoption) undo.push(() => adoption.close());
+  const { postgres, database, bin, settle } = await openPostgres({
+    ...{ paths, logger, progress, toolchain, signal, runtimeDir: environment.runtimeDir, onFailure: options.onFailure },
+    starting: (begin) => progress.step("Start PostgreSQL", begin),
   });
   undo.push(() => postgres.stop());
-  const database = await progress.step("Start PostgreSQL", () => postgres.start());
-  await upgradeSchema({ paths, database, bin, logger: kit.logger, progress, signal, onReadable });
+  await adoption?.adoptInto(database, bin);
+  await upgradeSchema({ paths, database, bin, logger, progress, signal, onReadable });
+  // What is removed may be large; nothing waits for that.
+  settle().catch((error: unknown) => logger.warn({ err: error }, "could not remove what an older release left"));
   return database;
 }
 
