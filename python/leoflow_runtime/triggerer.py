@@ -110,6 +110,7 @@ class Runner(triggerer_job_runner.TriggerRunner):
         self._beaten = time.monotonic()
         self._next_kwargs: dict[int, str | None] = {}
         self._with_task: set[int] = set()
+        self._pushed_workloads: deque[RunTrigger] = deque()
         self.triggers = _Table(self._wake)
         self.events = _Waking(self._wake)
         self.failed_triggers = _Waking(self._wake)
@@ -128,13 +129,17 @@ class Runner(triggerer_job_runner.TriggerRunner):
 
     def _pushed(self, body: dict[str, Any]) -> None:
         for given in body.get("create") or ():
-            workload = RunTrigger.model_validate(given)
+            try:
+                workload = RunTrigger.model_validate(given)
+            except ValueError as error:
+                self.failed_triggers.append((given["id"], error))
+                continue
             if workload.id in self.triggers:
                 continue
             self._next_kwargs[workload.id] = given.get("next_kwargs")
             if workload.ti is not None:
                 self._with_task.add(workload.id)
-            self.to_create.append(workload)
+            self._pushed_workloads.append(workload)
         self.to_cancel.extend(body.get("cancel") or ())
         self._wake()
 
@@ -170,10 +175,21 @@ class Runner(triggerer_job_runner.TriggerRunner):
             await self._shared_streams.stop_all()
         await watchdog
 
+    async def create_triggers(self) -> None:
+        # One by one: Airflow's runner ends with all its triggers when one of them raises anything but a TypeError here.
+        while self._pushed_workloads:
+            workload = self._pushed_workloads.popleft()
+            self.to_create.append(workload)
+            try:
+                await super().create_triggers()
+            except Exception as error:
+                self.log.error("Trigger failed to inflate", error=error)
+                self.failed_triggers.append((workload.id, error))
+
     async def cancel_triggers(self) -> None:
         # What was pushed since `create_triggers` is not to be created any more.
-        for workload in [waiting for waiting in self.to_create if waiting.id in self.to_cancel]:
-            self.to_create.remove(workload)
+        for workload in [waiting for waiting in self._pushed_workloads if waiting.id in self.to_cancel]:
+            self._pushed_workloads.remove(workload)
         await super().cancel_triggers()
 
     def process_trigger_events(self, finished_ids: list[int]) -> Any:
@@ -198,7 +214,8 @@ class Runner(triggerer_job_runner.TriggerRunner):
         # What Airflow's supervisor would see of it.
         event = msgspec.msgpack.decode(compat.message_encoder().encode(entry.event.model_dump()))
         if isinstance(entry.event, BaseTaskEndEvent):
-            xcoms = {key: json.dumps(value) for key, value in (event["xcoms"] or {}).items()}
+            # Airflow stores them as texts of JSON, not as what a task would have pushed.
+            xcoms = {key: json.dumps(json.dumps(value)) for key, value in (event["xcoms"] or {}).items()}
             return {"kind": "end", "state": event["task_instance_state"], "xcoms": xcoms}
         if entry.trigger_id not in self._with_task:
             return {"kind": "event", "payload": json.dumps(event["payload"])}

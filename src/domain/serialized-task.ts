@@ -97,7 +97,7 @@ export function parseTask(encoded: JsonObject, around: TaskSurroundings): TaskNo
     inheritsFromEmptyOperator: flagOr(own["_is_empty"], false) && !runsForItsCallbacks && !hasOutlets && !hasInlets,
     inheritsFromSkipMixin: flagOr(own["_can_skip_downstream"], false),
     isSensor: flagOr(own["_is_sensor"], false),
-    startFromTrigger: flagOr(own["start_from_trigger"], false),
+    startFromTrigger: flagOr(own["start_from_trigger"], false) && isObject(own["start_trigger_args"]),
     hasOutlets,
     hasInlets,
     expandInput,

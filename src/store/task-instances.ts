@@ -142,6 +142,7 @@ function complete(query: ReturnType<typeof joined>) {
         .onRef("rf.map_index", "=", "ti.map_index"),
     )
     .leftJoin("trigger as tr", "tr.id", "ti.trigger_id")
+    .leftJoin("job as tj", "tj.id", "tr.triggerer_id")
     .select(["ti.id", "ti.dag_run_id", "ti.task_id", "ti.dag_id", "dr.run_id", "ti.map_index", "dr.logical_date"])
     .select([
       "dr.run_after",
@@ -163,6 +164,9 @@ function complete(query: ReturnType<typeof joined>) {
     ])
     .select(["ti.executor_config", "ti.note", "rf.rendered_fields", "tr.id as trigger_id", "tr.classpath"])
     .select(["tr.queue as trigger_queue", "tr.created_date as trigger_created_date", "tr.triggerer_id"])
+    .select(["tj.state as triggerer_state", "tj.job_type as triggerer_job_type", "tj.hostname as triggerer_hostname"])
+    .select(["tj.start_date as triggerer_start_date", "tj.latest_heartbeat as triggerer_heartbeat"])
+    .select(["tj.end_date as triggerer_end_date", "tj.unixname as triggerer_unixname"])
     .select(["dv.id as version_id", "dv.version_number", "dv.bundle_name", "dv.bundle_version"])
     .select("dv.created_at as version_created_at")
     .select([displayName.as("task_display_name"), dagDisplayName.as("dag_display_name")])

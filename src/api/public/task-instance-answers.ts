@@ -41,7 +41,7 @@ export function toTaskInstanceResponse(row: TaskInstanceRow) {
     rendered_map_index: row.rendered_map_index,
     rendered_fields: new RawText(row.rendered_fields ?? ("{}" as JsonText)),
     trigger: triggerOf(row),
-    triggerer_job: null,
+    triggerer_job: triggererJobOf(row),
     dag_version: versionOf(row),
   };
 }
@@ -119,4 +119,22 @@ function triggerOf(row: TaskInstanceRow) {
   const { trigger_id: id, classpath, trigger_created_date: created, trigger_queue: queue, triggerer_id } = row;
   if (id === null || classpath === null || created === null) return null;
   return { id, classpath, kwargs: "{}", created_date: formatInstant(created), queue, triggerer_id };
+}
+
+/** Airflow's JobResponse of the triggerer that runs the trigger. */
+function triggererJobOf(row: TaskInstanceRow) {
+  if (row.triggerer_id === null || row.triggerer_job_type === null) return null;
+  return {
+    id: row.triggerer_id,
+    dag_id: null,
+    state: row.triggerer_state,
+    job_type: row.triggerer_job_type,
+    start_date: instantOrNull(row.triggerer_start_date),
+    end_date: instantOrNull(row.triggerer_end_date),
+    latest_heartbeat: instantOrNull(row.triggerer_heartbeat),
+    executor_class: null,
+    hostname: row.triggerer_hostname,
+    unixname: row.triggerer_unixname,
+    dag_display_name: null,
+  };
 }

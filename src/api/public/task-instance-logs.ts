@@ -9,7 +9,8 @@ import { taskLogPath } from "../../domain/workload.ts";
 import { findLoggedTry, type LoggedTry } from "../../store/logged-try.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { ApiError, badRequest, notFound } from "../errors.ts";
-import { endOf, lineEndBefore, linesOf, withLog, type Stretch } from "./log-file.ts";
+import { endOf, lineEndBefore, withLog, type Stretch } from "./log-file.ts";
+import { mergedLines, planTriggerLogs, type FileStretch, type TriggerPositions } from "./trigger-logs.ts";
 
 const MIB = 1024 * 1024;
 /** One page of a log that is read with continuation tokens. */
@@ -35,11 +36,13 @@ const externalParams = Type.Object({ ...logParams.properties, try_number: Type.I
 /** What a continuation token holds: how far the log was read, and whether all of it was asked for. */
 interface Progress {
   log_pos?: number;
+  /** The same of the logs that the try's triggers wrote. */
+  trigger_pos?: TriggerPositions;
   download_logs: boolean;
 }
 
-/** A part of the answer: events of our own, or lines of the file. */
-type Part = { kind: "events"; events: LogEvent[] } | { kind: "lines"; path: string; stretch: Stretch };
+/** A part of the answer: events of our own, or lines of files in the order of time. */
+type Part = { kind: "events"; events: LogEvent[] } | { kind: "lines"; files: FileStretch[] };
 
 interface LogEvent {
   timestamp?: string | null;
@@ -127,16 +130,26 @@ async function answerOf(
       forBrowser: format === "ndjson" && start === undefined,
     }),
   );
-  const sources = start === undefined ? [sourceDetails(plan ? [path] : [])] : [];
-  if (!plan) {
-    const nothing = growing || start !== undefined ? [] : [events("No logs available for this task.")];
-    return { parts: [...sources, ...nothing], next: growing ? { ...progress, log_pos: start ?? 0 } : null };
-  }
-  const [head, tail] = plan.stretches.map((stretch): Part => ({ kind: "lines", path, stretch }));
-  const rest = tail ? [events(leftOut(plan.stretches, path)), tail] : [];
+  const triggers = await planTriggerLogs(path, {
+    positions: progress.trigger_pos ?? {},
+    growing,
+    most: progress.download_logs ? Infinity : PAGE_BYTES,
+  });
+  const sources = start === undefined ? [sourceDetails([...(plan ? [path] : []), ...triggers.paths])] : [];
+  const next = { ...progress, log_pos: plan?.to ?? start ?? 0, trigger_pos: triggers.positions };
+  const goesOn = growing || (plan?.more ?? false) || (triggers.more && format === "json");
+  const stretches = plan?.stretches ?? [];
+  // Where the middle is left out, triggers are shown with the end.
+  const [tail, head] = stretches.map((stretch) => [{ path, stretch }]).reverse();
+  const last: Part = { kind: "lines", files: [...(tail ?? []), ...triggers.stretches] };
+  const isEmpty = !plan && triggers.paths.length === 0 && !growing && start === undefined;
   return {
-    parts: [...sources, ...(head ? [head] : []), ...rest],
-    next: growing || plan.more ? { ...progress, log_pos: plan.to } : null,
+    parts: [
+      ...sources,
+      ...(head ? [{ kind: "lines", files: head } as const, events(leftOut(stretches, path))] : []),
+      isEmpty ? events("No logs available for this task.") : last,
+    ],
+    next: goesOn ? next : null,
   };
 }
 
@@ -252,7 +265,7 @@ async function* eventsOf(answer: Answer, untimed: null | undefined): AsyncGenera
   for (const part of answer.parts) {
     if (part.kind === "events") yield* part.events.map(written);
     else {
-      for await (const line of linesOf(part.path, part.stretch)) {
+      for await (const line of mergedLines(part.files)) {
         if (line !== "") yield isEvent(line) ? line : written({ event: line });
       }
     }

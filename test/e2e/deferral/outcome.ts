@@ -1,0 +1,123 @@
+import type { Client } from "../../../bench/client.ts";
+
+/** The DAGs of deferral.py whose outcome Airflow gave too: triggered once, in this order. */
+export const COMPARED = [
+  "defer_event",
+  "defer_twice",
+  "defer_date",
+  "defer_unserializable",
+  "defer_raise",
+  "defer_nothing",
+  "defer_success",
+  "defer_failed",
+  "defer_skipped",
+  "defer_log",
+  "defer_many_times",
+  "defer_timeout",
+  "defer_retry",
+  "defer_failed_retry",
+  "defer_unknown_class",
+  "defer_unknown_module",
+  "defer_cannot_be_made",
+  "defer_execution_timeout",
+  "defer_sensor_soft_fail",
+  "defer_sensor_timeout",
+  "defer_sensor_soft_timeout",
+  "defer_sensor_never_fail",
+  "start_from_trigger",
+  "start_from_trigger_kwargs",
+  "start_from_trigger_raise",
+  "start_from_trigger_timeout",
+  "start_from_trigger_execution_timeout",
+  "start_from_trigger_retry",
+  "start_from_trigger_mapped",
+  "defer_mapped",
+  "defer_temporal",
+  "defer_trigger_dagrun",
+  "defer_external",
+  "async_task",
+] as const;
+
+/** What came of a run, without what differs from run to run. */
+export interface Outcome {
+  state: string;
+  /** `task[map index]` → "state try/max_tries", and its XComs. */
+  tasks: Record<string, { state: string; xcoms?: Record<string, unknown> }>;
+  /** `task[map index]/attempt` → events that the log must hold: those of the trigger and the reason of a failure. */
+  logs: Record<string, string[]>;
+}
+
+interface TaskInstance {
+  task_id: string;
+  map_index: number;
+  state: string | null;
+  try_number: number;
+  max_tries: number;
+}
+
+export async function outcomeOf(client: Client, dagId: string, runId: string): Promise<Outcome> {
+  const path = `/api/v2/dags/${dagId}/dagRuns/${encodeURIComponent(runId)}`;
+  const run = (await client.call("GET", path)) as { state: string };
+  const { task_instances } = (await client.call("GET", `${path}/taskInstances?limit=100`)) as {
+    task_instances: TaskInstance[];
+  };
+  const outcome: Outcome = { state: run.state, tasks: {}, logs: {} };
+  for (const ti of task_instances.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))) {
+    const xcoms = await xcomsOf(client, path, ti);
+    outcome.tasks[nameOf(ti)] = {
+      state: `${ti.state} ${ti.try_number}/${ti.max_tries}`,
+      ...(Object.keys(xcoms).length > 0 ? { xcoms } : {}),
+    };
+    for (let attempt = 1; attempt <= ti.try_number; attempt++) {
+      const said = await logOf(client, path, ti, attempt);
+      if (said.length > 0) outcome.logs[`${nameOf(ti)}/${attempt}`] = said;
+    }
+  }
+  return outcome;
+}
+
+function nameOf({ task_id, map_index }: TaskInstance): string {
+  return `${task_id}[${map_index}]`;
+}
+
+async function xcomsOf(client: Client, path: string, ti: TaskInstance): Promise<Record<string, unknown>> {
+  const base = `${path}/taskInstances/${ti.task_id}/xcomEntries`;
+  const { xcom_entries } = (await client.call("GET", `${base}?map_index=${ti.map_index}`)) as {
+    xcom_entries: { key: string }[];
+  };
+  const values: Record<string, unknown> = {};
+  for (const { key } of xcom_entries.sort((a, b) => (a.key < b.key ? -1 : 1))) {
+    // Its value names a run or a file.
+    if (key === "trigger_run_id" || key.startsWith("_link")) continue;
+    const entry = (await client.call("GET", `${base}/${key}?map_index=${ti.map_index}`)) as { value: unknown };
+    values[key] = entry.value;
+  }
+  return values;
+}
+
+/** Lines worth comparing, without ids and times. */
+const SAID =
+  /^(trigger |Trigger |Pausing task|said by|Sensor|Task failed|Skipping|Could not resume|.*(TaskDeferral|AirflowSensorTimeout))/;
+
+async function logOf(client: Client, path: string, ti: TaskInstance, attempt: number): Promise<string[]> {
+  const address = `${path}/taskInstances/${ti.task_id}/logs/${attempt}?map_index=${ti.map_index}`;
+  // Airflow keeps no row of some tries that had no process.
+  const { content } = (await client.call("GET", address).catch(() => ({ content: [] }))) as {
+    content: { event: string; level?: string; error_detail?: { exc_type: string; exc_value: string }[] }[];
+  };
+  return content
+    .filter(({ event }) => SAID.test(event))
+    .map(({ level, event, error_detail: detail }) => {
+      const plain = (text: string): string =>
+        text
+          .split("\n")
+          .filter((line) => !/^\s|^$/.test(line))
+          .join("\n")
+          .replaceAll(/(manual__|scheduled__)?\d{4}-\d\d-\d\d[T ][\d:.+Z-]+/g, "…")
+          .replaceAll(/ID \d+|0x[0-9a-f]+|Trigger \d+/g, "#");
+      // Of a traceback, what was raised at last: the frames between are each one's own.
+      const said = event.includes("Traceback") ? `${event.split("\n")[0]}\n${event.trim().split("\n").at(-1)}` : event;
+      const cause = detail?.map(({ exc_type, exc_value }) => `${exc_type}: ${plain(exc_value)}`).join(" < ");
+      return `${level}: ${plain(said)}${cause ? ` | ${cause}` : ""}`;
+    });
+}
