@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
@@ -101,21 +101,36 @@ async function cpythonBuild(root, cache, platform, note) {
   if (build === undefined) return void note(`CPython ${pinned}: uv knows no build for ${platform}`);
   const url = mirrored(build.url);
   const name = decodeURIComponent(url.split("/").slice(-2).join("/"));
-  const file = join(cache, "python", basename(name));
   try {
-    if (!existsSync(file)) {
-      const response = await fetch(url, { signal: AbortSignal.timeout(300_000) });
-      if (!response.ok) throw new Error(`HTTP ${response.status}`);
-      mkdirSync(join(cache, "python"), { recursive: true });
-      writeFileSync(`${file}.${process.pid}`, Buffer.from(await response.arrayBuffer()));
-      renameSync(`${file}.${process.pid}`, file);
-    }
-    return { name, contents: readFileSync(file) };
+    return { name, contents: await verifiedDownload(join(cache, "python"), url) };
   } catch (error) {
     const reason = error.cause?.message ?? error.message;
     note(`CPython ${pinned} could not be downloaded (${url}: ${reason}); the bundle uses the machine's Python`);
     return undefined;
   }
+}
+
+/** A file that SHA256SUMS beside it names, as python-build-standalone publishes them. Both are kept. */
+async function verifiedDownload(cache, url) {
+  const folder = join(cache, createHash("sha256").update(url).digest("hex").slice(0, 12));
+  const name = decodeURIComponent(basename(url));
+  const sums = await kept(join(folder, "SHA256SUMS"), new URL("SHA256SUMS", url));
+  const contents = await kept(join(folder, name), url);
+  const found = createHash("sha256").update(contents).digest("hex");
+  if (sums.toString().split("\n").includes(`${found}  ${name}`)) return contents;
+  rmSync(folder, { recursive: true });
+  throw new Error(`its SHA-256 ${found} is not in SHA256SUMS beside it`);
+}
+
+async function kept(file, url) {
+  if (!existsSync(file)) {
+    const response = await fetch(url, { signal: AbortSignal.timeout(300_000) });
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(`${file}.${process.pid}`, Buffer.from(await response.arrayBuffer()));
+    renameSync(`${file}.${process.pid}`, file);
+  }
+  return readFileSync(file);
 }
 
 async function uvPythonList(root, cache, version) {

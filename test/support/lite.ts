@@ -31,8 +31,10 @@ export interface Lite {
   stop(): Promise<{ ms: number; code: number | null }>;
 }
 
-export async function createLiteHome(): Promise<LiteHome> {
-  buildIfStale();
+/** `program` is the command of an installed Leoflow; without it this tree's is built and run. */
+export async function createLiteHome(program?: readonly string[]): Promise<LiteHome> {
+  if (!program) buildIfStale();
+  const command = program ?? [process.execPath, join(root, "bin/leoflow")];
   const { paths, remove } = createHome();
   const workspace = join(dirname(paths.home), "leoflow");
   mkdirSync(workspace);
@@ -43,7 +45,7 @@ export async function createLiteHome(): Promise<LiteHome> {
     workspace,
     port,
     async start({ args = [], env = {} } = {}) {
-      const lite = await start(paths.home, workspace, port, args, env, children);
+      const lite = await start(command, paths.home, workspace, port, args, env, children);
       await lite.client.login(ADMIN, PASSWORD);
       return lite;
     },
@@ -59,6 +61,7 @@ export async function createLiteHome(): Promise<LiteHome> {
 }
 
 async function start(
+  command: readonly string[],
   home: string,
   workspace: string,
   port: number,
@@ -67,14 +70,11 @@ async function start(
   children: ChildProcess[],
 ): Promise<Lite> {
   const began = performance.now();
-  const child = spawn(
-    process.execPath,
-    [join(root, "bin/leoflow"), "lite", "--port", String(port), "--workspace", workspace, ...args],
-    {
-      env: { ...process.env, LEOFLOW_HOME: home, LEOFLOW_ADMIN_PASSWORD: PASSWORD, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
+  const [program, ...first] = [...command, "lite", "--port", String(port), "--workspace", workspace, ...args];
+  const child = spawn(program as string, first, {
+    env: { ...process.env, LEOFLOW_HOME: home, LEOFLOW_ADMIN_PASSWORD: PASSWORD, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   children.push(child);
   let output = "";
   child.stdout.on("data", (data: Buffer) => (output += data.toString()));
