@@ -36,8 +36,8 @@ export function keepAside({ target, aside }: Replacement): void {
   if (lstatSync(target).isSymbolicLink()) symlinkSync(readlinkSync(target), unfinished);
   else {
     copyFileSync(target, unfinished);
-    const { atime, mtime } = statSync(target);
-    utimesSync(unfinished, atime, mtime);
+    const { atimeMs, mtimeMs } = statSync(target);
+    utimesSync(unfinished, atimeMs / 1000, mtimeMs / 1000);
   }
   renameSync(unfinished, aside);
 }

@@ -29,11 +29,12 @@ export interface AtStake {
   files: boolean;
 }
 
+/** `home` as it is shown: `~/.leoflow`. */
 export function refuseOverwriting(atStake: AtStake, home: string, workspace: string | undefined): void {
   if (atStake.rows) {
     throw new UserError(
       `refusing: restore would overwrite an existing install at ${home}; pass --force to confirm, or move/back-up the existing install first`,
-      { fix: "run the same command with --force: what is there is saved to an archive first", exitCode: 2 },
+      { fix: "run the same command with --force: what is there is saved to an archive first" },
     );
   }
   if (atStake.files) {
@@ -41,7 +42,6 @@ export function refuseOverwriting(atStake: AtStake, home: string, workspace: str
       `refusing: restore would overwrite the files in the workspace ${workspace}; pass --force to confirm, or move them away first`,
       {
         fix: "run the same command with --force: they are saved to an archive first; or choose another folder with `--workspace DIR`",
-        exitCode: 2,
       },
     );
   }
@@ -54,7 +54,6 @@ export function refuseForeignFolder(workspace: string, own: readonly (string | u
   if (own.some(same)) return;
   throw new UserError(`refusing: ${workspace} is not empty and is not this installation's workspace`, {
     fix: `choose another folder with \`--workspace DIR\`, or confirm with \`--workspace ${workspace} --force\` that it is to be replaced`,
-    exitCode: 2,
   });
 }
 

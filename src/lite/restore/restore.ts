@@ -1,9 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, realpathSync, statSync, utimesSync, type Stats } from "node:fs";
+import { chmodSync, existsSync, realpathSync, statSync, utimesSync, type Stats } from "node:fs";
 import { join, resolve } from "node:path";
 import { verifyArchive, type VerifiedArchive } from "../../backup/archive.ts";
-import { timestamp } from "../../backup/backup-name.ts";
-import { createBackup } from "../../backup/create-backup.ts";
 import type { BackupManifest } from "../../backup/manifest.ts";
 import {
   dropDatabase,
@@ -37,8 +35,9 @@ import {
   refuseOverwriting,
   type AtStake,
 } from "./refusals.ts";
+import { saveReplaced } from "./save-replaced.ts";
 import { planExchange, stage, type Plan, type StagingFolders } from "./stage.ts";
-import { movesOf, refuseDangerousWorkspace, targetWorkspace } from "./target-workspace.ts";
+import { movesOf, refuseDangerousWorkspace, targetWorkspace, tildePath } from "./target-workspace.ts";
 import { holdsUserFiles } from "./workspace-content.ts";
 
 export interface RestoreOptions extends DatastoreOptions {
@@ -187,7 +186,7 @@ class Restore {
       const fallback = join(environment.userHome, "leoflow");
       refuseForeignFolder(workspace, [currentWorkspace(this.#options), fallback]);
     }
-    if (!force) refuseOverwriting(atStake, paths.home, workspace);
+    if (!force) refuseOverwriting(atStake, tildePath(paths.home, environment.userHome), workspace);
     checkRestoreSpace(verified, paths.home, workspace);
   }
 
@@ -209,27 +208,11 @@ class Restore {
   }
 
   async #saveReplaced({ database, bin }: Datastore): Promise<void> {
-    const { paths, environment, progress, signal } = this.#options;
-    const file = join(paths.snapshots, `${timestamp(new Date())}-before-restore.tar.gz`);
-    const ifThere = (path: string) => (existsSync(path) ? path : undefined);
-    await progress.step("Save what is replaced", (detail) => {
-      mkdirSync(paths.snapshots, { recursive: true, mode: 0o700 });
-      return createBackup({
-        file,
-        datastore: { database, bin },
-        config: ifThere(paths.config),
-        setup: ifThere(paths.setup),
-        workspace: ifThere(
-          this.#plan.workspace ?? currentWorkspace(this.#options) ?? join(environment.userHome, "leoflow"),
-        ),
-        versions: ifThere(paths.versions),
-        home: paths.home,
-        skipUnreadable: true,
-        progress: detail,
-        signal,
-      });
-    });
-    this.#snapshot = file;
+    const { paths, progress, signal } = this.#options;
+    const workspace = this.#plan.workspace ?? currentWorkspace(this.#options);
+    this.#snapshot = await progress.step("Save what is replaced", (detail) =>
+      saveReplaced({ paths, database, bin, workspace, restoring: this.#plan.archive, detail, signal }),
+    );
   }
 
   async #replace(datastore: Datastore): Promise<void> {
@@ -264,13 +247,13 @@ class Restore {
       });
     });
     await step("old database dropped");
-    if (madeWorkspace && this.#plan.workspace !== undefined) {
-      chmodSync(this.#plan.workspace, madeWorkspace.mode & 0o1777);
-      utimesSync(this.#plan.workspace, madeWorkspace.atime, madeWorkspace.mtime);
-    }
     for (const place of places) {
       discard(place);
       await step("cleaned up");
+    }
+    if (madeWorkspace && this.#plan.workspace !== undefined) {
+      chmodSync(this.#plan.workspace, madeWorkspace.mode & 0o1777);
+      utimesSync(this.#plan.workspace, madeWorkspace.atimeMs / 1000, madeWorkspace.mtimeMs / 1000);
     }
     removeJournal(paths.restoreJournal);
     await step("done");
@@ -306,10 +289,11 @@ function realPath(path: string): string {
 }
 
 /** A config.yaml that cannot be read is no reason not to replace it. */
-function currentWorkspace({ paths, environment }: RestoreOptions): string | undefined {
+function currentWorkspace({ paths, environment }: RestoreOptions): string {
+  const fallback = join(environment.userHome, "leoflow");
   try {
-    return readConfigFile(paths, environment)?.workspace;
+    return readConfigFile(paths, environment)?.workspace ?? fallback;
   } catch {
-    return undefined;
+    return fallback;
   }
 }

@@ -163,7 +163,7 @@ function sameDevice(one: string, other: string): boolean {
 /** Renames a folder; false where that does not lead from one place to the other (bind mounts). */
 function moved(from: string, to: string): boolean {
   if (!existsSync(from)) return false;
-  const { mode, atime, mtime } = lstatSync(from);
+  const { mode, atimeMs, mtimeMs } = lstatSync(from);
   try {
     chmodSync(from, 0o700);
     renameSync(from, to);
@@ -172,6 +172,6 @@ function moved(from: string, to: string): boolean {
     throw error;
   }
   chmodSync(to, mode & 0o7777);
-  utimesSync(to, atime, mtime);
+  utimesSync(to, atimeMs / 1000, mtimeMs / 1000);
   return true;
 }

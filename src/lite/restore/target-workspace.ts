@@ -43,7 +43,6 @@ export function refuseDangerousWorkspace(workspace: string, homes: readonly stri
     `refusing: the workspace ${workspace} is, or holds, ${inside}, and a restore replaces all in it`,
     {
       fix: "choose another folder with `--workspace DIR`",
-      exitCode: 2,
     },
   );
 }
@@ -52,6 +51,12 @@ export function refuseDangerousWorkspace(workspace: string, homes: readonly stri
 export function below(folder: string, path: string): string | undefined {
   const found = relative(folder, path);
   return found === ".." || found.startsWith("../") || resolve("/", found) === found ? undefined : found;
+}
+
+/** As a user writes it: `~/.leoflow`. */
+export function tildePath(path: string, userHome: string): string {
+  const found = below(userHome, path);
+  return found === undefined || found === "" ? path : `~/${found}`;
 }
 
 function userHomeOf({ home, workspace }: BackupManifest): string | undefined {
