@@ -114,8 +114,8 @@ async function cpythonBuild(root, cache, platform, note) {
 async function verifiedDownload(cache, url) {
   const folder = join(cache, createHash("sha256").update(url).digest("hex").slice(0, 12));
   const name = decodeURIComponent(basename(url));
-  const sums = await kept(join(folder, "SHA256SUMS"), new URL("SHA256SUMS", url));
   const contents = await kept(join(folder, name), url);
+  const sums = await kept(join(folder, "SHA256SUMS"), new URL("SHA256SUMS", url));
   const found = createHash("sha256").update(contents).digest("hex");
   if (sums.toString().split("\n").includes(`${found}  ${name}`)) return contents;
   rmSync(folder, { recursive: true });

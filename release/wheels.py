@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 from pip._vendor.packaging.markers import Marker
 
 # The oldest systems on which the Node of a release runs: glibc 2.28, macOS 11.
 GLIBC_MINORS = range(28, 4, -1)
+AT_ONCE = 6
 PLATFORMS = {
     "linux-x64": ("linux", "Linux", "x86_64", [f"manylinux_2_{minor}_x86_64" for minor in GLIBC_MINORS]),
     "linux-arm64": ("linux", "Linux", "aarch64", [f"manylinux_2_{minor}_aarch64" for minor in GLIBC_MINORS]),
@@ -23,7 +25,7 @@ PLATFORMS = {
 REQUIREMENT = re.compile(r"^(\S+==\S+)(?: ; (.+?))?((?: +--hash=\S+)+)$")
 
 
-def requirements(lock: str, python: str, platform: str) -> str:
+def requirements(lock: str, python: str, platform: str) -> list[str]:
     """The lock's lines that hold there. pip itself would look at the Python that it runs on."""
     sys_platform, system, machine, _ = PLATFORMS[platform]
     environment = {
@@ -46,7 +48,16 @@ def requirements(lock: str, python: str, platform: str) -> str:
         requirement, marker, hashes = found.groups()
         if marker is None or Marker(marker).evaluate(environment):
             lines.append(f"{requirement} {hashes.strip()}\n")
-    return "".join(lines)
+    return lines
+
+
+def download(wanted: list[str], options: list[str]) -> int:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("".join(wanted))
+        file.flush()
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--require-hashes", "--only-binary", ":all:", "--implementation", "cp", *options]
+        return subprocess.run([*command, "--requirement", file.name], check=False).returncode
 
 
 def main() -> int:
@@ -55,14 +66,13 @@ def main() -> int:
         lock = file.read()
     tags = [option for tag in PLATFORMS[platform][3] for option in ("--platform", tag)]
     for python in pythons.split(","):
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-            file.write(requirements(lock, python, platform))
-            file.flush()
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            command += ["--require-hashes", "--only-binary", ":all:", "--implementation", "cp", "--python-version", python]
-            done = subprocess.run([*command, *tags, "--dest", folder, "--requirement", file.name], check=False)
-            if done.returncode != 0:
-                return done.returncode
+        wanted = requirements(lock, python, platform)
+        options = [*tags, "--python-version", python, "--dest", folder]
+        # pip mostly waits for the index, one package after the other.
+        parts = [part for part in (wanted[n::AT_ONCE] for n in range(AT_ONCE)) if part]
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            if any(list(threads.map(lambda part: download(part, options), parts))):
+                return 1
     return 0
 
 
