@@ -20,7 +20,7 @@ import { join } from "node:path";
  */
 const NOTE = "leoflow-upgrade.json";
 const OLD = /^data\.old-(\d+)$/;
-const UNFINISHED = /^data\.(upgrade|failed)-/;
+const UNFINISHED = /^(data\.(upgrade|failed)-|\.guardian-data\.upgrade-)/;
 
 interface Note {
   /** Major version of the cluster it was made from. */
@@ -65,7 +65,7 @@ export function finishSwap(folder: string): void {
   if (!existsSync(join(folder, "data"))) {
     const [old] = names.filter((name) => OLD.test(name));
     if (old === undefined) return;
-    const complete = unfinished.find((path) => !path.includes("data.failed-") && readNote(path) !== undefined);
+    const complete = unfinished.find((path) => path.includes("/data.upgrade-") && readNote(path) !== undefined);
     renameSync(complete ?? join(folder, old), join(folder, "data"));
     syncFolder(folder);
   }

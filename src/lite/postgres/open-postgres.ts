@@ -25,6 +25,8 @@ export interface OpenPostgresOptions {
   starting?: (start: () => Promise<DatabaseConfig>) => Promise<DatabaseConfig>;
   /** Data of an older major is run by its own programs for a look, and not brought to this release's. */
   asItIs?: boolean;
+  /** False only in tests. */
+  sync?: boolean;
 }
 
 export interface OpenPostgres {
@@ -54,7 +56,19 @@ export async function openPostgres(options: OpenPostgresOptions): Promise<OpenPo
     signal?.throwIfAborted();
     if (oldBin !== undefined) {
       const [oldMajor, newMajor] = [plan.dataMajor as string, majorOf(plan.programs)];
-      await upgradeCluster({ logger, progress, folder, runtimeDir, signal, oldMajor, oldBin, newMajor, newBin: bin });
+      const sync = options.sync ?? true;
+      await upgradeCluster({
+        logger,
+        progress,
+        folder,
+        runtimeDir,
+        signal,
+        sync,
+        oldMajor,
+        oldBin,
+        newMajor,
+        newBin: bin,
+      });
     }
   }
   const isFirstStart = unprovenFrom(folder) !== undefined;
