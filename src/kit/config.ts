@@ -22,9 +22,13 @@ export interface Environment {
   backupPassphrase: string | undefined;
   logLevel: string;
   noColor: boolean;
+  /** Of a server's PostgreSQL, not Lite's. */
+  databaseUrl: string | undefined;
   /** A directory of this user for sockets, where the system has one. */
   runtimeDir: string | undefined;
   path: string;
+  /** Where uv takes packages from, instead of PyPI. */
+  packageIndex: string | undefined;
 }
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
@@ -52,7 +56,9 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     logLevel,
     noColor: Boolean(source["NO_COLOR"]),
     runtimeDir: text("XDG_RUNTIME_DIR"),
+    databaseUrl: source["LEOFLOW_DATABASE_URL"] || undefined,
     path: source["PATH"] ?? "",
+    packageIndex: text("UV_DEFAULT_INDEX"),
   });
 }
 
@@ -77,6 +83,7 @@ export function expandHome(path: string, userHome: string): string {
 export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { ...process.env };
   delete env["LEOFLOW_ADMIN_PASSWORD"];
+  delete env["LEOFLOW_DATABASE_URL"];
   delete env["LEOFLOW_BACKUP_PASSPHRASE"];
   for (const [name, value] of Object.entries(changes)) {
     if (value === undefined) delete env[name];

@@ -25,7 +25,7 @@ import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
 import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
 import { currentPasswordHash } from "./admin-password.ts";
-import { MetricsServer } from "./metrics.ts";
+import { METRICS_PORT, MetricsServer } from "./metrics.ts";
 import { silentProgress } from "./progress.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import { uvEnvironment } from "./python/uv.ts";
@@ -35,7 +35,6 @@ import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 
 /** Airflow's [core] parallelism. */
 const PARALLELISM = 32;
-const METRICS_PORT = 9098;
 const TASK_GRACE_MS = 2_000;
 const TICK_MS = 5_000;
 

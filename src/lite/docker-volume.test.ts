@@ -247,7 +247,7 @@ describe("other volumes", () => {
     expect(docker.volumes()).toEqual([volume]);
   });
 
-  it("of another program, of a newer release and without anything in them", async () => {
+  it("with another program's database are refused", async () => {
     await docker.makeVolume(ownVolume(), async (config) => {
       await query(config, "create table customers (id integer)");
     });
@@ -255,9 +255,9 @@ describe("other volumes", () => {
       `cannot take over Docker volume ${ownVolume()}: its database leoflow is another program's (tables customers, …)`,
     );
     expect(existsSync(dataDir())).toBe(false);
-    remove();
+  });
 
-    ({ paths, remove } = createHome());
+  it("of a newer release are refused with the contract's text", async () => {
     const newest = loadMigrations().at(-1)?.version ?? 0;
     await docker.makeVolume(ownVolume(), async (config) => {
       await ours(config);
@@ -265,9 +265,9 @@ describe("other volumes", () => {
     });
     expect((await refusal(start())).message).toContain(newerSchemaMessage(newest + 3, newest));
     expect(existsSync(dataDir())).toBe(false);
-    remove();
+  });
 
-    ({ paths, remove } = createHome());
+  it("without anything in them are of no use", async () => {
     await docker.makeVolume(ownVolume(), () => Promise.resolve());
     await start();
     expect(await variables()).toEqual([]);

@@ -66,6 +66,12 @@ export async function acquireHomeLock(file: string): Promise<{ lock: HomeLock } 
   };
 }
 
+/** Whom the lock names, without taking it. `living` is false for one that was killed. */
+export async function findLockHolder(file: string): Promise<(LockHolder & { living: boolean }) | undefined> {
+  const holder = parseHolder(readIfThere(file) ?? "");
+  return holder && { ...holder, living: isAlive(holder.pid) && (await startOf(holder.pid)) === holder.started };
+}
+
 function readIfThere(file: string): string | undefined {
   try {
     return readFileSync(file, "utf8");

@@ -2,6 +2,9 @@ import { createServer, type Server } from "node:http";
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { Kit, Service } from "../kit/service.ts";
 
+/** On the loopback address only. */
+export const METRICS_PORT = 9098;
+
 export interface MetricsSource {
   scheduler(): { runs: number; waiting: number };
   executor(): { queued: number; running: number };

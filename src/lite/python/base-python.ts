@@ -6,6 +6,8 @@ import type { LeoflowPaths } from "../paths.ts";
 import { silentProgress, type Progress } from "../progress.ts";
 import { PINNED_PYTHON, Toolchain } from "./toolchain.ts";
 
+const MARKER = ".leoflow-deps";
+
 /** The Python that parses DAGs and runs tasks. */
 export interface BasePython {
   executable: string;
@@ -13,7 +15,7 @@ export interface BasePython {
 }
 
 /** `~/.leoflow/venv/.leoflow-deps`: what is installed. It is written last, so an interrupted install has none. */
-interface Marker {
+export interface BaseMarker {
   lock: string;
   /** What was asked for; another release may pin another. */
   pinned_python?: string;
@@ -34,8 +36,8 @@ export async function ensurePython(
   const lockFile = join(paths.program, "python/requirements.lock");
   const lock = `sha256:${createHash("sha256").update(readFileSync(lockFile)).digest("hex")}`;
   const executable = join(paths.venv, "bin/python");
-  const markerFile = join(paths.venv, ".leoflow-deps");
-  const marker = readMarker(markerFile);
+  const markerFile = join(paths.venv, MARKER);
+  const marker = readBaseMarker(paths);
   // existsSync follows the link, so a system Python that went away is noticed.
   const usable =
     marker !== undefined && existsSync(executable) && (marker.pinned_python ?? PINNED_PYTHON) === PINNED_PYTHON;
@@ -72,7 +74,7 @@ export async function ensurePython(
       }
     }
     const sitePackages = await sitePackagesOf(toolchain, executable);
-    const written: Marker = {
+    const written: BaseMarker = {
       lock,
       pinned_python: PINNED_PYTHON,
       python: interpreter.version,
@@ -84,10 +86,11 @@ export async function ensurePython(
   });
 }
 
-function readMarker(file: string): Marker | undefined {
+/** What the base environment is; undefined where it is not whole. */
+export function readBaseMarker(paths: LeoflowPaths): BaseMarker | undefined {
   try {
-    const value = JSON.parse(readFileSync(file, "utf8")) as Partial<Marker>;
-    return value.lock && value.python && value.site_packages ? (value as Marker) : undefined;
+    const value = JSON.parse(readFileSync(join(paths.venv, MARKER), "utf8")) as Partial<BaseMarker>;
+    return value.lock && value.python && value.site_packages ? (value as BaseMarker) : undefined;
   } catch {
     return undefined;
   }
