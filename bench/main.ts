@@ -13,6 +13,7 @@ declare const BENCH_ROOT: string;
 const HELP = `npm run bench -- [options]
   --against URL   run the DAG rows against any server with Airflow's REST API (it must have bench/dags)
   --user NAME --password TEXT   login for --against; without them the server must let everyone in
+  --program FILE  an installed leoflow, or a release's bin/leoflow, instead of this tree's
   --quick         fewer rounds
   --json FILE     also write the figures to FILE
 example: npm run bench -- --against http://127.0.0.1:8081`;
@@ -32,6 +33,7 @@ const { values: options } = parseArgs({
     against: { type: "string" },
     user: { type: "string" },
     password: { type: "string" },
+    program: { type: "string" },
     json: { type: "string" },
     quick: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -69,14 +71,12 @@ interface Lite {
 
 async function startLite(home: string, workspace: string, port: number): Promise<Lite> {
   const started = performance.now();
-  const child = spawn(
-    process.execPath,
-    [join(BENCH_ROOT, "bin/leoflow"), "lite", "--port", String(port), "--workspace", workspace],
-    {
-      env: { ...process.env, LEOFLOW_HOME: home, LEOFLOW_ADMIN_PASSWORD: PASSWORD },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
+  const command = options.program ? [options.program] : [process.execPath, join(BENCH_ROOT, "bin/leoflow")];
+  const [program = "", ...first] = [...command, "lite", "--port", String(port), "--workspace", workspace];
+  const child = spawn(program, first, {
+    env: { ...process.env, LEOFLOW_HOME: home, LEOFLOW_ADMIN_PASSWORD: PASSWORD },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let output = "";
   child.stdout.on("data", (data: Buffer) => (output += data.toString()));
   child.stderr.on("data", (data: Buffer) => (output += data.toString()));
@@ -220,6 +220,7 @@ if (options.help) {
     await dagRows(client);
   }
   const { version } = JSON.parse(readFileSync(join(BENCH_ROOT, "package.json"), "utf8")) as { version: string };
-  console.log(`\nLeoflow ${version}, Node ${process.version}\n\n${table()}`);
+  const ran = options.program ?? `Node ${process.version}`;
+  console.log(`\nLeoflow ${version}, ${ran}\n\n${table()}`);
   if (options.json !== undefined) writeFileSync(options.json, JSON.stringify(rows, null, 2));
 }
