@@ -52,7 +52,7 @@ export async function extractEntries(
   for (const entry of folders.reverse()) {
     await attempt(entry.name, async () => {
       await syncFolder(pathOf(entry.name));
-      await chmod(pathOf(entry.name), entry.mode & 0o1777);
+      await chmod(pathOf(entry.name), entry.mode & 0o3777);
       await utimes(pathOf(entry.name), entry.mtimeUs / 1e6, entry.mtimeUs / 1e6);
     });
   }

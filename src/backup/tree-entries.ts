@@ -1,5 +1,5 @@
 import { constants, type BigIntStats } from "node:fs";
-import { access, open, readlink, type FileHandle } from "node:fs/promises";
+import { open, readlink, type FileHandle } from "node:fs/promises";
 import { UserError } from "../kit/user-error.ts";
 import type { ArchiveWriter } from "./archive-writer.ts";
 import { nameFromBytes, shownName } from "./entry-name.ts";
@@ -47,7 +47,9 @@ export async function surveyTree(source: TreeSource, signal: AbortSignal | undef
     signal?.throwIfAborted();
     if (!stats.isFile()) continue;
     survey.bytes += Number(stats.size);
-    await access(path, constants.R_OK).catch((error: NodeJS.ErrnoException) => onProblem(path, error));
+    // Opened: access() does not know of network file systems that map root to nobody.
+    const file = await openFile(path).catch((error: NodeJS.ErrnoException) => onProblem(path, error));
+    await file?.close();
   }
   return survey;
 }
@@ -70,9 +72,7 @@ export async function addTree(writer: ArchiveWriter, source: TreeSource, report:
       );
       if (target) await writer.link(facts, nameFromBytes(target));
     } else if (node.stats.isFile()) {
-      // Not through a link that took its place meanwhile, and without waiting for a pipe's other end.
-      const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-      const file = await open(node.path, flags).catch((error: NodeJS.ErrnoException) => onProblem(node.path, error));
+      const file = await openFile(node.path).catch((error: NodeJS.ErrnoException) => onProblem(node.path, error));
       if (!file) continue;
       try {
         await addFile(writer, `${source.as}/${node.name}`, file, node.path, onProblem, report);
@@ -84,6 +84,11 @@ export async function addTree(writer: ArchiveWriter, source: TreeSource, report:
       report.onWarning(`${shownName(nameFromBytes(node.path))} is a ${kind} and is not in the backup`);
     }
   }
+}
+
+/** Not through a link that took its place meanwhile, and without waiting for a pipe's other end. */
+function openFile(path: Buffer): Promise<FileHandle> {
+  return open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 }
 
 async function addFile(
