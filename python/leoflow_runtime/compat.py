@@ -271,6 +271,23 @@ def serialize(dag: Any) -> tuple[dict[str, Any], LazyDeserializedDAG]:
     return data, LazyDeserializedDAG(data=data, last_loaded=dag.last_loaded)
 
 
+def deserialize(data: dict[str, Any]) -> Any:
+    return DagSerialization.from_dict(data)
+
+
+def runtime_task_instance(ti: Any, dag: Any, dag_run_data: dict[str, Any]) -> Any:
+    """`TriggerRunner.create_runtime_ti` with a DAG that is deserialized already."""
+    from airflow.api_fastapi.execution_api.datamodels.taskinstance import DagRun
+    from airflow.sdk.api.datamodels._generated import TIRunContext
+
+    task = dag.get_task(ti.task_id)
+    return task_runner.RuntimeTaskInstance.model_construct(
+        **ti.model_dump(exclude_unset=True),
+        task=task,
+        _ti_context_from_server=TIRunContext.model_construct(dag_run=DagRun(**dag_run_data), max_tries=task.retries),
+    )
+
+
 def dag_hash(data: dict[str, Any]) -> str:
     return SerializedDagModel.hash(data)
 

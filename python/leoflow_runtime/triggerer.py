@@ -39,6 +39,8 @@ from leoflow_runtime.workspace import put_on_path
 
 _PUSH_ID = 0xFFFF_FFFF
 _BEAT_SECONDS = 5.0
+# So many are made before what has happened meanwhile is told.
+_CREATE_AT_ONCE = 50
 # A trigger that keeps the loop from running for so long is reported, with what it does.
 _BLOCKED_SECONDS = 5.0
 
@@ -111,6 +113,8 @@ class Runner(triggerer_job_runner.TriggerRunner):
         self._next_kwargs: dict[int, str | None] = {}
         self._with_task: set[int] = set()
         self._pushed_workloads: deque[RunTrigger] = deque()
+        # By version: serialized, until a trigger needs it as a DAG.
+        self._dags: dict[str, Any] = {}
         self.triggers = _Table(self._wake)
         self.events = _Waking(self._wake)
         self.failed_triggers = _Waking(self._wake)
@@ -128,6 +132,10 @@ class Runner(triggerer_job_runner.TriggerRunner):
         await super().init_comms()
 
     def _pushed(self, body: dict[str, Any]) -> None:
+        if body.get("forget_dags"):
+            needed = {str(waiting.ti.dag_version_id) for waiting in self._pushed_workloads if waiting.ti}
+            self._dags = {version: dag for version, dag in self._dags.items() if version in needed}
+        self._dags.update(body.get("dags") or {})
         for given in body.get("create") or ():
             try:
                 workload = RunTrigger.model_validate(given)
@@ -139,6 +147,8 @@ class Runner(triggerer_job_runner.TriggerRunner):
             self._next_kwargs[workload.id] = given.get("next_kwargs")
             if workload.ti is not None:
                 self._with_task.add(workload.id)
+            if workload.dag_data is not None:
+                workload.dag_data = {"version": str(workload.ti.dag_version_id)}
             self._pushed_workloads.append(workload)
         self.to_cancel.extend(body.get("cancel") or ())
         self._wake()
@@ -177,7 +187,7 @@ class Runner(triggerer_job_runner.TriggerRunner):
 
     async def create_triggers(self) -> None:
         # One by one: Airflow's runner ends with all its triggers when one of them raises anything but a TypeError here.
-        while self._pushed_workloads:
+        for _ in range(min(_CREATE_AT_ONCE, len(self._pushed_workloads))):
             workload = self._pushed_workloads.popleft()
             self.to_create.append(workload)
             try:
@@ -185,6 +195,16 @@ class Runner(triggerer_job_runner.TriggerRunner):
             except Exception as error:
                 self.log.error("Trigger failed to inflate", error=error)
                 self.failed_triggers.append((workload.id, error))
+        if self._pushed_workloads:
+            self._wake()
+
+    def create_runtime_ti(self, task_instance: Any, encoded_dag: Any, dag_run_data: Any) -> Any:
+        version = encoded_dag["version"]
+        dag = self._dags[version]
+        if isinstance(dag, dict):
+            # Airflow does so for each trigger; one for all of a version is the same and takes less.
+            dag = self._dags[version] = compat.deserialize(dag)
+        return compat.runtime_task_instance(task_instance, dag, dag_run_data)
 
     async def cancel_triggers(self) -> None:
         # What was pushed since `create_triggers` is not to be created any more.

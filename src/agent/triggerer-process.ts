@@ -16,6 +16,8 @@ import type { TriggerLogs } from "./trigger-logs.ts";
 const PUSH_ID = 0xffff_ffff;
 /** So many triggers go with one frame: the loop that runs them is not kept from it for long. */
 const CREATE_BATCH = 200;
+/** Of so many versions the process keeps the DAG. */
+const MAX_DAGS = 64;
 const LAST_LINES_MS = 5_000;
 const MAX_LINE_BYTES = 1 << 20;
 
@@ -39,6 +41,8 @@ export class TriggererProcess {
   readonly #child: ForkedChild;
   readonly #masker = new SecretMasker();
   readonly #logPaths = new Map<number, string>();
+  /** Versions whose serialized DAG the process has. */
+  readonly #dags = new Set<string>();
   readonly #requests: Socket;
   #heardAt = performance.now();
   #owesAnswer = 0;
@@ -79,8 +83,22 @@ export class TriggererProcess {
   create(triggers: readonly RunTrigger[]): void {
     for (const { id, logPath } of triggers) if (logPath !== null) this.#logPaths.set(id, logPath);
     for (let at = 0; at < triggers.length; at += CREATE_BATCH) {
-      this.#push({ create: triggers.slice(at, at + CREATE_BATCH).map(workloadOf) });
+      const batch = triggers.slice(at, at + CREATE_BATCH);
+      const forget_dags = this.#dags.size > MAX_DAGS;
+      if (forget_dags) this.#dags.clear();
+      this.#push({ forget_dags, dags: this.#newDags(batch), create: batch.map(workloadOf) });
     }
+  }
+
+  /** A serialized DAG goes to the process once, however many of its tasks start from a trigger. */
+  #newDags(triggers: readonly RunTrigger[]): Record<string, RawJson> {
+    const dags: Record<string, RawJson> = {};
+    for (const { taskInstance, startContext } of triggers) {
+      if (!taskInstance || !startContext || this.#dags.has(taskInstance.dagVersionId)) continue;
+      this.#dags.add(taskInstance.dagVersionId);
+      dags[taskInstance.dagVersionId] = new RawJson(startContext.dag);
+    }
+    return dags;
   }
 
   cancel(ids: readonly number[]): void {
@@ -272,7 +290,8 @@ function workloadOf(trigger: RunTrigger): Record<string, unknown> {
       priority_weight: ti.priorityWeight,
     },
     timeout_after: ti?.timeoutAt ?? null,
-    dag_data: startContext && new RawJson(startContext.dag),
+    // Which the process has under the version's id.
+    dag_data: startContext && {},
     dag_run_data: startContext?.dagRun ?? null,
     watched_assets: trigger.watchedAssets,
     next_kwargs: ti?.nextKwargs ?? null,

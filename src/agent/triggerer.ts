@@ -59,6 +59,8 @@ interface Cell {
   deaths: number;
   /** A trigger that keeps the event loop to itself lives alone, and is let be. */
   mayBeSilent: boolean;
+  /** It was silent when last looked at. */
+  suspected: boolean;
   blockedBy: { trigger: number; stack: readonly string[] } | null;
   emptySince: number;
   timer: NodeJS.Timeout | null;
@@ -164,6 +166,7 @@ export class Triggerer implements TriggerHost, Service {
       process: null,
       deaths: 0,
       mayBeSilent: false,
+      suspected: false,
       blockedBy: null,
       emptySince: performance.now(),
       timer: null,
@@ -362,9 +365,15 @@ export class Triggerer implements TriggerHost, Service {
     for (const cell of [...this.#cells]) {
       const { process } = cell;
       if (!process) continue;
+      if (!this.#isSilent(cell)) cell.suspected = false;
       if (cell.triggers.size === 0 && performance.now() - cell.emptySince > this.#config.idleMs) {
         await this.#end(cell);
       } else if (this.#isSilent(cell) && !cell.mayBeSilent) {
+        // Once more: it may be us who did not listen.
+        if (!cell.suspected) {
+          cell.suspected = true;
+          continue;
+        }
         this.#kit.logger.error({ pid: process.pid, ms: process.silenceMs }, "the process that runs triggers hangs");
         process.kill();
       } else if ((await residentMb(process.pid)) > this.#config.memoryMb) {

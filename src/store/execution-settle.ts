@@ -68,7 +68,7 @@ const failFastStatement = prepared<SettledRow & { stopped: { id: string; killed:
         else 'Skipping task due to dag''s \`fail_fast\` setting.' end, stopped.try_number
     from stopped join dag_run r on r.id = stopped.dag_run_id
   )
-  select outcome.*, (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'killed', coalesce(previous in ('running', 'queued'), false))), '[]')
+  select outcome.*, (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'killed', coalesce(previous in ('running', 'queued', 'deferred'), false))), '[]')
     from stopped) as stopped
   from (${SETTLED_RESULT}) as outcome`,
 );

@@ -180,3 +180,47 @@ function writeBigLog(path: string, megabytes: number): number {
   closeSync(fd);
   return lines;
 }
+
+describe("logs of triggers", () => {
+  const at = (seconds: number, event: string) =>
+    `${JSON.stringify({ timestamp: `2026-01-01T00:00:0${seconds}.000000Z`, level: "info", event })}\n`;
+  const said = (page: Page) => page.content.map(({ event }) => event).filter((event) => !event.startsWith("::"));
+
+  it("stand with the task's in the order of time", async () => {
+    const { file, url } = await loggedTask("success");
+    writeFileSync(file(), `${at(1, "defers")}no time\n${at(5, "resumes")}`);
+    writeFileSync(`${file()}.trigger.3.log`, at(2, "waits"));
+    writeFileSync(`${file()}.trigger.4.log`, `${at(3, "waits again")}${at(6, "is done")}`);
+    const page = (await api.get(url())).json<Page>();
+    expect(said(page)).toEqual([
+      file(),
+      `${file()}.trigger.3.log`,
+      `${file()}.trigger.4.log`,
+      "defers",
+      "no time",
+      "waits",
+      "waits again",
+      "resumes",
+      "is done",
+    ]);
+    expect(page.continuation_token).toBeNull();
+  });
+
+  it("are read on from where the last answer ended", async () => {
+    const { file, url } = await loggedTask("deferred");
+    writeFileSync(file(), at(1, "defers"));
+    writeFileSync(`${file()}.trigger.3.log`, at(2, "waits"));
+    const first = (await api.get(url())).json<Page>();
+    expect(said(first).slice(2)).toEqual(["defers", "waits"]);
+    appendFileSync(`${file()}.trigger.3.log`, at(3, "goes on"));
+    const token = encodeURIComponent(first.continuation_token ?? "");
+    const second = (await api.get(`${url()}?token=${token}`)).json<Page>();
+    expect(said(second)).toEqual(["goes on"]);
+  });
+
+  it("are shown of a task that never had a process", async () => {
+    const { file, url } = await loggedTask("success");
+    writeFileSync(`${file()}.trigger.3.log`, at(2, "waits"));
+    expect(said((await api.get(url())).json<Page>())).toEqual([`${file()}.trigger.3.log`, "waits"]);
+  });
+});

@@ -54,6 +54,9 @@ class DoesTrigger(BaseTrigger):
             while not Path(self.value).exists():
                 await asyncio.sleep(0.05)
             yield TriggerEvent("there")
+        elif self.what == "at":
+            await asyncio.sleep(max(0.0, self.value / 1000 - time.time()))
+            yield TriggerEvent(time.time() * 1000)
         elif self.what == "block":
             if not Path(self.value).exists():
                 time.sleep(3600)
