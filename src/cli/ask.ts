@@ -1,4 +1,4 @@
-import { createInterface } from "node:readline/promises";
+import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { UserError } from "../kit/user-error.ts";
 
@@ -39,13 +39,16 @@ export async function confirm(question: string): Promise<boolean> {
 }
 
 function readAnswer(question: string, output: NodeJS.WritableStream): Promise<string | undefined> {
-  const lines = createInterface({ input: process.stdin, output, terminal: process.stdin.isTTY });
+  const lines = createInterface({ input: process.stdin, output, terminal: process.stdin.isTTY, prompt: question });
   return new Promise((done) => {
-    lines.once("close", () => done(undefined));
-    lines.once("SIGINT", () => process.exit(130));
-    void lines.question(question).then((answer) => {
-      done(answer);
+    // By events: a last line without an end, and Ctrl-D, close it together with what they say.
+    let answer: string | undefined;
+    lines.once("line", (line) => {
+      answer = line;
       lines.close();
     });
+    lines.once("close", () => done(answer));
+    lines.once("SIGINT", () => process.exit(130));
+    lines.prompt();
   });
 }

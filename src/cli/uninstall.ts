@@ -80,9 +80,11 @@ function planText(plan: UninstallPlan, bold: (text: string) => string): string {
   return `${lines.join("\n")}\n\n`;
 }
 
-function rows(pieces: readonly Piece[]): string[] {
-  const size = ({ bytes }: Piece) => (bytes === 0 ? "" : formatBytes(bytes));
-  return pieces.map((piece) => `    ${piece.what.padEnd(26)}${size(piece).padStart(9)}  ${piece.path}`);
+function rows(pieces: readonly (Pick<Piece, "what" | "path"> & { bytes?: number })[]): string[] {
+  return pieces.map(({ what, path, bytes }) => {
+    const size = bytes ? formatBytes(bytes) : "";
+    return `    ${what.padEnd(26)}${size.padStart(9)}  ${path}`;
+  });
 }
 
 function resultText(plan: UninstallPlan, problems: readonly Problem[]): string {

@@ -65,7 +65,7 @@ function hasPathLine(file: string, commands: readonly string[]): boolean {
 /** Another installation's line is not ours. */
 function isPathLine(line: string, commands: readonly string[]): boolean {
   if (!line.endsWith(PATH_MARK)) return false;
-  const named = /":([^"]+):"|contains -- "([^"]+)"/.exec(line);
+  const named = /\*":([^"]+):"\*|contains -- "([^"]+)"/.exec(line);
   const bin = named?.[1] ?? named?.[2];
   const first = commands[0];
   if (bin === undefined || first === undefined || !existsSync(bin)) return false;

@@ -8,7 +8,7 @@ import { refuseDangerousPurge, unsavedWork } from "./doomed-workspace.ts";
 import { acquireHomeLock, type HomeLock, type LockHolder } from "./home-lock.ts";
 import { findProgram, removePathLine, type InstalledProgram } from "./installed-program.ts";
 import type { LeoflowPaths } from "./paths.ts";
-import { pause, recoverStaleServer } from "./postgres/stale-server.ts";
+import { isAlive, pause, recoverStaleServer } from "./postgres/stale-server.ts";
 
 /** Lite ends within five seconds; a backup or an upgrade that holds the home needs a little more to undo what it began. */
 const STOP_WAIT_MS = 20_000;
@@ -28,7 +28,7 @@ export interface UninstallPlan {
   home: string;
   purge: boolean;
   goes: Piece[];
-  stays: Piece[];
+  stays: Pick<Piece, "what" | "path">[];
   /** What the user should know before saying yes. */
   notes: string[];
   /** The Leoflow that is stopped first. */
@@ -68,11 +68,13 @@ export async function planUninstall({
     notes.push(...(await unsavedWork(workspace)));
   }
   const goes = programPieces(program);
-  const stays: Piece[] = [];
+  const stays: UninstallPlan["stays"] = [];
   for (const { what, path, isMadeAgain } of homePieces(paths, program)) {
-    (purge || isMadeAgain ? goes : stays).push(piece(what, path));
+    if (purge || isMadeAgain) goes.push(piece(what, path));
+    else stays.push({ what, path });
   }
-  if (workspace !== undefined) (purge ? goes : stays).push(piece("your workspace", workspace));
+  if (workspace !== undefined && purge) goes.push(piece("your workspace", workspace));
+  else if (workspace !== undefined) stays.push({ what: "your workspace", path: workspace });
   const volumes = purge ? await volumesOf(paths) : [];
   goes.push(...volumes.map((volume) => ({ what: "Docker volume", path: volume, bytes: 0 })));
   if (program.kind === "folder")
@@ -180,8 +182,10 @@ export async function uninstall(
         attempt(path, false, () => rmSync(path));
     }
     attempt(trash, false, () => rmSync(trash, { recursive: true, force: true }));
-    const leftOfLocks = purge ? namesIn(paths.home).filter((name) => name.startsWith(`${basename(paths.lock)}.`)) : [];
-    for (const name of leftOfLocks) attempt(join(paths.home, name), false, () => rmSync(join(paths.home, name)));
+    for (const name of namesIn(paths.home)) {
+      const pid = new RegExp(`^${basename(paths.lock)}\\.(\\d+)`).exec(name)?.[1];
+      if (pid !== undefined && !isAlive(Number(pid))) attempt(name, false, () => rmSync(join(paths.home, name)));
+    }
   } finally {
     lock?.release();
   }
