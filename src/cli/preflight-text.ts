@@ -3,6 +3,9 @@ import { programVersion } from "../kit/version.ts";
 import type { Inspection } from "../lite/upgrade/inspect.ts";
 import { formatEstimate, type Preflight } from "../lite/upgrade/preflight.ts";
 
+/** Tables with fewer cost nothing that a person would notice. */
+const MANY_ROWS = 1_000;
+
 /** `leoflow upgrade --check` for a person. */
 export function inspectionText({ status, current, newest, postgres, preflight }: Inspection, home: string): string {
   const lines: string[] = [];
@@ -32,7 +35,9 @@ export function preflightText(found: Preflight): string {
     const touched = tables.length > 0 ? `, all rows of ${tables.join(", ")}` : "";
     lines.push(row("Migration", `${version} (${name.replaceAll("_", " ")}): ${formatEstimate(seconds)}${touched}`));
   }
-  const tables = found.tables.map(({ name, rows }) => `${name} ${rows.toLocaleString("en")}`);
+  const tables = found.tables
+    .filter(({ rows }) => rows >= MANY_ROWS)
+    .map(({ name, rows }) => `${name} ${rows.toLocaleString("en")}`);
   lines.push(
     row("Database", `${formatBytes(found.datastoreBytes)}${tables.length > 0 ? `; rows: ${tables.join(", ")}` : ""}`),
   );
