@@ -1,3 +1,4 @@
-import { announceMissingProgram } from "./cli/missing-program.ts";
+import { runServerCli } from "./cli/server-cli.ts";
 
-announceMissingProgram("leoflow-server", "the control plane for Kubernetes");
+const exitCode = await runServerCli(process.argv.slice(2));
+if (exitCode !== 0) process.exit(exitCode);

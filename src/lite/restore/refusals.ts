@@ -1,25 +1,13 @@
 import { existsSync, realpathSync, statfsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { VerifiedArchive } from "../../backup/archive.ts";
-import type { BackupManifest } from "../../backup/manifest.ts";
 import { formatBytes } from "../../kit/bytes.ts";
 import { UserError } from "../../kit/user-error.ts";
-import { loadMigrations } from "../../store/migrations.ts";
 
 /** PostgreSQL's files for a dump of one byte: measured 1.6 on task instances, with room for its journal. */
 const DATABASE_PER_DUMP = 2.2;
 /** What PostgreSQL and the rest need to go on working. */
 const RESERVE = 64 * 1024 * 1024;
-
-/** `--force` does not change this: an older Leoflow cannot read such a database. */
-export function refuseNewerSchema({ schema_version: version }: BackupManifest): void {
-  const newest = loadMigrations().at(-1)?.version ?? 0;
-  if (version <= newest) return;
-  throw new UserError(
-    `backup was taken on a newer schema (version ${version}) than this binary supports (${newest}); upgrade leoflow before restoring this archive`,
-    { fix: "install the newest Leoflow and run the same command again; --force does not help here" },
-  );
-}
 
 /** What somebody has made and a restore would replace. */
 export interface AtStake {

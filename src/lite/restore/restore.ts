@@ -3,6 +3,7 @@ import { chmodSync, existsSync, realpathSync, statSync, utimesSync, type Stats }
 import { join, resolve } from "node:path";
 import { verifyArchive, type VerifiedArchive } from "../../backup/archive.ts";
 import type { BackupManifest } from "../../backup/manifest.ts";
+import { refuseNewerSchema } from "../../backup/schema-refusal.ts";
 import {
   dropDatabase,
   holdsUserRows,
@@ -28,13 +29,7 @@ import { silentProgress } from "../progress.ts";
 import { isThere, makeFolders, missingFolders, removeEmptyFolders } from "./durable-files.ts";
 import { writeJournal, removeJournal, type Journal } from "./journal.ts";
 import { discard, exchange } from "./places.ts";
-import {
-  checkRestoreSpace,
-  refuseForeignFolder,
-  refuseNewerSchema,
-  refuseOverwriting,
-  type AtStake,
-} from "./refusals.ts";
+import { checkRestoreSpace, refuseForeignFolder, refuseOverwriting, type AtStake } from "./refusals.ts";
 import { saveReplaced } from "./save-replaced.ts";
 import { planExchange, stage, type Plan, type StagingFolders } from "./stage.ts";
 import { movesOf, refuseDangerousWorkspace, targetWorkspace, tildePath } from "./target-workspace.ts";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { archiveEntries, type VerifiedArchive } from "../../backup/archive.ts";
 import { extractEntries } from "../../backup/extract.ts";
 import { replayWithPsql } from "../../backup/restore-database.ts";
+import { refuseOtherSchema } from "../../backup/schema-refusal.ts";
 import {
   countRestoredRows,
   createStagingDatabase,
@@ -15,7 +16,6 @@ import {
 } from "../../backup/staging-database.ts";
 import type { TarEntry } from "../../backup/tar-reader.ts";
 import { formatBytes } from "../../kit/bytes.ts";
-import { UserError } from "../../kit/user-error.ts";
 import type { Datastore } from "../datastore.ts";
 import type { LeoflowPaths } from "../paths.ts";
 import { isThere, syncFolder } from "./durable-files.ts";
@@ -93,13 +93,7 @@ export async function stage(
   if (workspace !== undefined) relinkVersions(join(folders.home, "versions"), workspace);
   detail("checking");
   const rows = await withClient(database, async (client) => {
-    const version = await restoredSchemaVersion(client);
-    if (version !== verified.manifest.schema_version) {
-      throw new UserError(
-        `the archive's datastore is at schema version ${version}, but its manifest says ${verified.manifest.schema_version}`,
-        { fix: "use another backup; nothing was changed" },
-      );
-    }
+    refuseOtherSchema(await restoredSchemaVersion(client), verified.manifest);
     if (workspace !== undefined) await moveDagFiles(client, workspace);
     // The planner knows nothing of a database that was just filled.
     await client.query("analyze");
