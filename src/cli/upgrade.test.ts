@@ -122,7 +122,10 @@ it("marks a dirty schema as whole only after a yes", async () => {
     0,
     `  ✓ Nothing to do: the database is at schema version ${newest}, as Leoflow ${programVersion} needs it\n`,
   ]);
-  expect((await leoflow(paths.home, ["upgrade", "--force-version", "x"])).code).toBe(2);
+  expect(await leoflow(paths.home, ["upgrade", "--force-version", "x"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--force-version is "x", not a version') as string,
+  });
 });
 
 it("looks while Lite runs, and says who has the home when it is to work", async () => {

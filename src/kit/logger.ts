@@ -1,3 +1,4 @@
+import { openSync } from "node:fs";
 import { pino, type DestinationStream, type Level, type Logger } from "pino";
 
 export interface LoggerOptions {
@@ -11,7 +12,9 @@ export interface LoggerOptions {
 /** The program's own log. Task logs are something else: see the agent. */
 export function createLogger(options: LoggerOptions): Logger {
   // A file is written in the background: the event loop must not wait for a disk on every line.
-  const main = pino.destination({ dest: options.file ?? 2, sync: options.file === undefined, mode: 0o600 });
+  // It is opened at once all the same: a command may end before a file opened in the background is there to be flushed.
+  const dest = options.file === undefined ? 2 : openSync(options.file, "a", 0o600);
+  const main = pino.destination({ dest, sync: options.file === undefined });
   const streams: { stream: DestinationStream; level: Level }[] = [
     { stream: main, level: options.level === "silent" ? "fatal" : (options.level as Level) },
   ];
