@@ -1,12 +1,18 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { pino } from "pino";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, it } from "vitest";
 import { runOnTerminal } from "../../test/release/pty.ts";
+import { createDocker } from "../../test/support/docker.ts";
 import { createHome } from "../../test/support/home.ts";
 import { createLiteHome, processesOf } from "../../test/support/lite.ts";
-import { bundleProgram, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { bundleProgram, until, type BundledProgram } from "../../test/support/run-typescript.ts";
 import { resolvePaths, type LeoflowPaths } from "../lite/paths.ts";
+import { chooseIdentity } from "../lite/postgres/identity.ts";
+import { ManagedPostgres } from "../lite/postgres/managed-postgres.ts";
+import { readPostmasterFile } from "../lite/postgres/stale-server.ts";
 
 let program: BundledProgram;
 beforeAll(async () => {
@@ -30,8 +36,14 @@ afterEach(() => remove());
 const env = () => ({ HOME: dirname(paths.home), LEOFLOW_HOME: paths.home, NO_COLOR: "1" });
 
 /** `answer` is all that stdin holds. */
-async function uninstall(args: string[], answer = ""): Promise<{ code: number | null; out: string; err: string }> {
-  const child = spawn(process.execPath, [program.file, "uninstall", ...args], { env: { ...process.env, ...env() } });
+async function uninstall(
+  args: string[],
+  answer = "",
+  more: Record<string, string> = {},
+): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [program.file, "uninstall", ...args], {
+    env: { ...process.env, ...env(), ...more },
+  });
   let [out, err] = ["", ""];
   child.stdout.on("data", (data: Buffer) => (out += data.toString()));
   child.stderr.on("data", (data: Buffer) => (err += data.toString()));
@@ -103,7 +115,7 @@ it("says that there is nothing to remove (U5)", async () => {
   });
 });
 
-it("stops a Leoflow that runs, and a PostgreSQL that was left (U7)", async () => {
+it("stops a Leoflow that runs (U7)", async () => {
   const lite = await createLiteHome();
   try {
     paths = resolvePaths(lite.home);
@@ -118,5 +130,42 @@ it("stops a Leoflow that runs, and a PostgreSQL that was left (U7)", async () =>
     expect(existsSync(paths.config)).toBe(true);
   } finally {
     await lite.remove();
+  }
+});
+
+it("stops a PostgreSQL that a killed Leoflow left (U7)", async () => {
+  rmSync(join(paths.managedPostgres, "data"), { recursive: true });
+  const bin = inject("postgresBin");
+  const made = new ManagedPostgres({ logger: pino({ level: "silent" }), bin, folder: paths.managedPostgres });
+  await made.start();
+  await made.stop();
+  const dataDir = join(paths.managedPostgres, "data");
+  const identity = await chooseIdentity({ folder: paths.managedPostgres, dataDir });
+  const [postgres = "", ...args] = identity.wrap([join(bin, "postgres"), "-D", dataDir]);
+  const left = spawn(postgres, args, { stdio: "ignore", detached: true });
+  await until(() => readPostmasterFile(dataDir)?.status === "ready", "PostgreSQL is ready");
+  const { code, out, err } = await uninstall(["--yes"]);
+  expect(code, err).toBe(0);
+  expect(out).toContain("Stopped a PostgreSQL that an earlier Leoflow had left");
+  await until(() => left.exitCode === 0, "PostgreSQL ended in order");
+});
+
+it("removes with --purge the Docker volume of this home, and no other's (U6)", async () => {
+  const docker = await createDocker(inject("postgresBin"));
+  try {
+    const hash = createHash("sha256").update(paths.home).digest("hex").slice(0, 12);
+    const [own, other] = [`leoflow-data-${hash}`, "leoflow-data-0123456789ab"];
+    for (const volume of [own, other]) await docker.makeVolume(volume, () => Promise.resolve());
+    const kept = await uninstall(["--yes"], "", docker.env);
+    expect(kept.out).not.toContain(own);
+    expect(docker.volumes().sort()).toEqual([own, other].sort());
+    const purged = await uninstall(["--purge", "--yes"], "", docker.env);
+    expect(purged.code, purged.err).toBe(0);
+    expect(purged.out).toContain(own);
+    expect(purged.out).not.toContain(other);
+    expect(docker.volumes()).toEqual([other]);
+    expect(existsSync(paths.home)).toBe(false);
+  } finally {
+    docker.remove();
   }
 });
