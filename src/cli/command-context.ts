@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { readEnvironment, type Environment } from "../kit/config.ts";
-import { createLogger } from "../kit/logger.ts";
 import type { Logger } from "../kit/service.ts";
 import { resolvePaths, type LeoflowPaths } from "../lite/paths.ts";
 import { processTerminal, TerminalProgress, type Terminal } from "./terminal-progress.ts";
@@ -37,7 +36,7 @@ export async function runCommandWork(work: (context: CommandContext) => Promise<
       paths,
       terminal,
       progress: new TerminalProgress(terminal),
-      logger: commandLogger(paths, environment),
+      logger: await commandLogger(paths, environment),
       runtimeDir: environment.runtimeDir,
       signal: calledOff.signal,
     });
@@ -51,7 +50,9 @@ export async function runCommandWork(work: (context: CommandContext) => Promise<
 }
 
 /** Into the installation's own log, where there is an installation. */
-function commandLogger(paths: LeoflowPaths, environment: Environment): Logger {
+async function commandLogger(paths: LeoflowPaths, environment: Environment): Promise<Logger> {
+  // Not for `leoflow version`, which reads this file too.
+  const { createLogger } = await import("../kit/logger.ts");
   try {
     mkdirSync(paths.logs, { mode: 0o700 });
   } catch (error) {

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { expandHome, parsePort, readEnvironment } from "../kit/config.ts";
 import { UserError } from "../kit/user-error.ts";
-import { startLite, type RunningLite, type StartControlPlane } from "../lite/start.ts";
+import type { RunningLite, StartControlPlane } from "../lite/start.ts";
 import { printError } from "./errors.ts";
 import { readyBlock } from "./ready-block.ts";
 import { processTerminal, seconds, TerminalProgress } from "./terminal-progress.ts";
@@ -93,6 +93,7 @@ async function runLite(options: Options, loadControlPlane: () => Promise<StartCo
   process.on("unhandledRejection", onFailure);
 
   try {
+    const { startLite } = await import("../lite/start.ts");
     running = await startLite({
       environment,
       port: options.port === undefined ? undefined : parsePort(options.port, "--port"),
