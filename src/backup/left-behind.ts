@@ -16,15 +16,28 @@ export function isUnfinished(name: string): boolean {
   return PATTERN.test(name);
 }
 
-/** Removes from a folder what backups left there that were killed. */
+/** Removes from a folder what backups left there that were killed, as far as it can. */
 export function removeLeftBehind(folder: string): void {
-  for (const name of readdirSync(folder)) {
+  for (const name of namesIn(folder)) {
     const pid = Number(PATTERN.exec(name)?.[1]);
     if (!pid) continue;
     const path = join(folder, name);
     const age = Date.now() - (lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
     if (pid === process.pid || (isAlive(pid) && age < ABANDONED_MS)) continue;
-    rmSync(path, { recursive: true, force: true });
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // somebody else's, in a shared folder
+    }
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    // A folder that can be written and not listed.
+    return [];
   }
 }
 
