@@ -229,7 +229,7 @@ describe("an end in the middle", () => {
       backup.catch(() => undefined);
       await until(async () => (await dumps()).length === 1, "pg_dump runs");
       for (const pid of await dumps()) await database.pool.query("select pg_terminate_backend($1)", [pid]);
-      await expect(backup).rejects.toThrow(/^pg_dump failed: [^]*terminating connection due to administrator command/);
+      await expect(backup).rejects.toThrow(/^pg_dump failed: pg_dump: error: query failed/);
     });
     expect(readdirSync(folder).sort()).toEqual(["home", "workspace"]);
   });
