@@ -19,6 +19,8 @@ export interface TriggererConfig {
   logsDir: string;
   /** Folder of a DAG version's files. */
   versionDir: (archiveDigest: string) => string;
+  /** Serves modules that a version lacks, as for tasks. */
+  workspace: string;
   /** A process without triggers ends after this. */
   idleMs: number;
   /** One that says nothing for so long is replaced (`[triggerer] runner_health_check_threshold`). */
@@ -30,7 +32,7 @@ export interface TriggererConfig {
   graceMs: number;
 }
 
-export const DEFAULT_TRIGGERER: Omit<TriggererConfig, "logsDir" | "versionDir"> = {
+export const DEFAULT_TRIGGERER: Omit<TriggererConfig, "logsDir" | "versionDir" | "workspace"> = {
   idleMs: 120_000,
   silenceMs: 30_000,
   memoryMb: 2_048,
@@ -176,14 +178,14 @@ export class Triggerer implements TriggerHost, Service {
     return cell;
   }
 
-  /** Whether the class comes from the files of the DAG's version: other versions may have another one of that name. */
+  /** Whether the class comes from the DAG's own files: other versions may have another one of that name. */
   #holdsClass({ classpath, version }: RunTrigger): boolean {
     if (!version) return false;
     const top = classpath.split(".")[0] ?? "";
     const key = JSON.stringify([version.archiveDigest, dirname(version.dagRelPath), top]);
     let own = this.#own.get(key);
     if (own === undefined) {
-      own = this.#pathsOf(version).some(
+      own = [...this.#pathsOf(version), this.#config.workspace].some(
         (folder) => existsSync(join(folder, `${top}.py`)) || existsSync(join(folder, top)),
       );
       this.#own.set(key, own);

@@ -51,6 +51,7 @@ export const TASK_TRANSITIONS: Readonly<Record<StateName, Readonly<Partial<Recor
   },
   up_for_retry: {
     scheduled: ["scheduler"],
+    deferred: ["scheduler"], // starts from its trigger
     skipped: ["scheduler", "task"],
     upstream_failed: ["scheduler"],
     removed: ["scheduler"],
@@ -59,6 +60,7 @@ export const TASK_TRANSITIONS: Readonly<Record<StateName, Readonly<Partial<Recor
   },
   up_for_reschedule: {
     scheduled: ["scheduler"],
+    deferred: ["scheduler"],
     skipped: ["scheduler", "task"],
     upstream_failed: ["scheduler"],
     removed: ["scheduler"],
@@ -69,6 +71,7 @@ export const TASK_TRANSITIONS: Readonly<Record<StateName, Readonly<Partial<Recor
     scheduled: ["trigger", "scheduler"], // its event came, or its time is up
     success: ["trigger"],
     failed: ["trigger", "scheduler"],
+    up_for_retry: ["trigger"], // its trigger ended it, and tries are left
     skipped: ["trigger", "scheduler", "task"],
     removed: ["scheduler"],
   },

@@ -90,7 +90,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       handle: (message) => execution.handle("", message),
       outcomes: deferredTasks,
     },
-    { ...DEFAULT_TRIGGERER, logsDir: paths.logs, versionDir: (digest) => join(paths.versions, digest) },
+    {
+      ...DEFAULT_TRIGGERER,
+      logsDir: paths.logs,
+      versionDir: (digest) => join(paths.versions, digest),
+      workspace: config.workspace,
+    },
   );
   const executor = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));

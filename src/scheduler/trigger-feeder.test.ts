@@ -43,7 +43,7 @@ afterEach(async () => {
 });
 afterAll(() => database.close());
 
-async function start(startGraceSeconds = 0) {
+async function start(startGraceSeconds = 0, others: () => Promise<RunTrigger[]> = async () => []) {
   const bus = new EventBus();
   const host = new IdleHost();
   const timedOut: string[] = [];
@@ -54,6 +54,7 @@ async function start(startGraceSeconds = 0) {
       bus,
       versions: new VersionCache(database.db),
       host,
+      others,
       timeOut: async (ids) => {
         timedOut.push(...ids);
         // As the change of state is told while it is written.
@@ -165,4 +166,33 @@ it("gives what timed out while nothing ran a moment for its event", async () => 
   expect([...host.held.keys()]).toEqual([late.triggerId]);
   expect(timedOut).toEqual([]);
   await untilTrue(() => timedOut.length > 0);
+});
+
+it("runs what no task waits for while it is wanted", async () => {
+  const { id } = await database.db
+    .insertInto("trigger")
+    .values({ classpath: "some.Watcher", kwargs: "{}", queue: null, triggerer_id: null })
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  const watcher: RunTrigger = {
+    id,
+    classpath: "some.Watcher",
+    kwargs: "{}",
+    taskInstance: null,
+    startContext: null,
+    watchedAssets: { an: "asset" },
+    environment: "default",
+    version: null,
+    logPath: null,
+  };
+  let wanted = [watcher];
+  const { host, feeder } = await start(0, async () => wanted);
+  expect([...host.held.values()]).toEqual([watcher]);
+  await feeder.runOnce();
+  expect(await database.db.selectFrom("trigger").select("id").execute()).toEqual([{ id }]);
+  wanted = [];
+  await feeder.refresh();
+  expect(host.cancelled).toEqual([id]);
+  await feeder.runOnce();
+  expect(await database.db.selectFrom("trigger").select("id").execute()).toEqual([]);
 });

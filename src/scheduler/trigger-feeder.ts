@@ -18,6 +18,8 @@ export interface TriggerFeederDeps {
   bus: EventBus;
   versions: VersionCache;
   host: TriggerHost;
+  /** Triggers that something else than a task waits for (asset watchers, callbacks): all that are to run now. */
+  others?(): Promise<readonly RunTrigger[]>;
   /** Fails those of these deferred tasks whose time is up; returns their ids. */
   timeOut(ids: readonly string[]): Promise<string[]>;
 }
@@ -75,8 +77,13 @@ export class TriggerFeeder implements Service {
   /** The backstop: finds what an event missed, in both directions. */
   async runOnce(): Promise<void> {
     this.#timeouts.check();
+    const others = await this.#lookAround(null);
+    await cleanUnusedTriggers(this.#deps.database.db, others);
+  }
+
+  /** Looks at once, as when there are other watchers than before. */
+  async refresh(): Promise<void> {
     await this.#lookAround(null);
-    await cleanUnusedTriggers(this.#deps.database.db);
   }
 
   /** Resolves when every deferred task that is known has its trigger run. For tests. */
@@ -187,19 +194,22 @@ export class TriggerFeeder implements Service {
     return { dag: serialized, dagRun };
   }
 
-  /** What is past its time at the start is given until `grace`. */
-  async #lookAround(grace: Instant | null): Promise<void> {
+  /** What is past its time at the start is given until `grace`. Returns the ids of triggers that no task waits for. */
+  async #lookAround(grace: Instant | null): Promise<number[]> {
     const { database, host } = this.#deps;
     // Before the rows: what is handed over meanwhile must not be missed in them.
     const running = host.running();
+    const others = (await this.#deps.others?.()) ?? [];
     const rows = await deferredTaskInstances(database.db);
-    const wanted = new Set(rows.map((row) => row.trigger_id));
+    const wanted = new Set([...rows.map((row) => row.trigger_id), ...others.map(({ id }) => id)]);
     host.cancel([...running].filter((id) => !wanted.has(id)));
+    host.run(others);
     const now = host.running();
     this.#want(rows.filter((row) => !now.has(row.trigger_id)).map((row) => row.id));
     for (const { id, trigger_timeout: at } of rows) {
       if (at !== null) this.#timeouts.set(id, grace !== null && at < grace ? grace : at);
     }
+    return others.map(({ id }) => id);
   }
 
   async #timeOut(ids: readonly string[]): Promise<void> {

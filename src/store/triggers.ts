@@ -83,13 +83,16 @@ const resumeStatement = prepared<SettledRow>(
   "triggers-resume",
   `with fired as (
     select * from unnest($1::bigint[], $2::text[], $4::text[]) as f(trigger_id, next_kwargs, next_method)
+  ), waiting as (
+    select ti.id, fired.* from fired join task_instance ti on ti.trigger_id = fired.trigger_id
+    where ti.state = 'deferred' for update of ti
   ), settled as (
-    update task_instance ti set ${BACK_TO_SCHEDULED}, next_kwargs = fired.next_kwargs::json,
-      next_method = coalesce(fired.next_method, ti.next_method)
-    from fired where ti.trigger_id = fired.trigger_id and ti.state = 'deferred'
+    update task_instance ti set ${BACK_TO_SCHEDULED}, next_kwargs = waiting.next_kwargs::json,
+      next_method = coalesce(waiting.next_method, ti.next_method)
+    from waiting where ti.id = waiting.id
     returning ${SETTLED_COLUMNS}
   ), done as (
-    delete from trigger using fired where trigger.id = fired.trigger_id
+    delete from trigger using waiting where trigger.id = waiting.trigger_id
   )
   ${SETTLED_RESULT}`,
 );
@@ -151,15 +154,15 @@ export async function waitingFor(db: Database, triggerId: number): Promise<strin
 
 /**
  * Airflow's `Trigger.clean_unused`: what left "deferred" no longer names its trigger, and a trigger that nothing waits for goes.
- * Returns how many went.
+ * `used` are those that something else than a task waits for. Returns how many went.
  */
-export async function cleanUnusedTriggers(db: Database): Promise<number> {
+export async function cleanUnusedTriggers(db: Database, used: readonly number[] = []): Promise<number> {
   await sql`
     update task_instance set trigger_id = null
     where trigger_id is not null and state is distinct from 'deferred'`.execute(db);
   const { rows } = await sql`
     delete from trigger t
-    where not exists (select 1 from task_instance ti where ti.trigger_id = t.id)
+    where t.id <> all(${used}::bigint[]) and not exists (select 1 from task_instance ti where ti.trigger_id = t.id)
     returning t.id`.execute(db);
   return rows.length;
 }

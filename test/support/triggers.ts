@@ -92,7 +92,14 @@ export async function startTestTriggers(): Promise<TestTriggers> {
           },
         },
       },
-      { ...DEFAULT_TRIGGERER, logsDir: join(t.home, "logs"), versionDir: () => t.workspace, checkMs: 100, ...config },
+      {
+        ...DEFAULT_TRIGGERER,
+        logsDir: join(t.home, "logs"),
+        versionDir: () => t.workspace,
+        workspace: t.workspace,
+        checkMs: 100,
+        ...config,
+      },
     );
     made.push(triggerer);
     await triggerer.start();

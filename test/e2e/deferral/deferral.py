@@ -6,6 +6,7 @@ import datetime
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
@@ -160,6 +161,22 @@ with DAG("defer_mapped", schedule=None) as defer_mapped:
 
     gather(mapped.output)
 
+WAITING = {"what": "file", "value": "{{ params.path }}", "marks": "{{ params.marks }}"}
+
+defer_waits = one("defer_waits", lambda: Defers(task_id="t", **WAITING))
+
+with DAG("defer_waits_a_while", schedule=None, dagrun_timeout=timedelta(seconds=2)):
+    Defers(task_id="t", **WAITING)
+
+with DAG("defer_hundred", schedule=None):
+    Defers.partial(task_id="t", what="file", marks="{{ params.marks }}").expand(value=["{{ params.path }}"] * 100)
+
+with DAG("defer_pools", schedule=None):
+    # Each pool has one slot.
+    for pool in ("without_deferred", "with_deferred"):
+        Defers(task_id=f"{pool}_waits", pool=pool, priority_weight=2, **WAITING)
+        Defers(task_id=f"{pool}_wants", pool=pool, what="event")
+
 with DAG("start_from_trigger_mapped", schedule=None) as start_from_trigger_mapped:
     StartsFromTrigger.partial(task_id="t").expand(value=[1, 2])
 
@@ -172,8 +189,13 @@ with DAG("defer_temporal", schedule=None) as defer_temporal:
         end_from_trigger=True,
     )
 
-with DAG("defer_file", schedule=None, params={"path": "/dev/null"}) as defer_file:
+with DAG("defer_file", schedule=None, params={"path": "/etc/passwd"}) as defer_file:
     FileSensor(task_id="there", filepath="{{ params.path }}", deferrable=True, fs_conn_id="fs_default", poke_interval=0.2)
+
+with DAG("defer_file_later", schedule=None) as defer_file_later:
+    PATH = "/tmp/leoflow-deferral-{{ run_id | replace(':', '') }}"
+    BashOperator(task_id="make", bash_command=f"sleep 2; touch {PATH}; sleep 3; rm {PATH}")
+    FileSensor(task_id="there", filepath=PATH, deferrable=True, fs_conn_id="fs_default", poke_interval=0.2)
 
 with DAG("defer_child", schedule=None) as defer_child:
     EmptyOperator(task_id="done")

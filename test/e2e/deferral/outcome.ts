@@ -33,10 +33,19 @@ export const COMPARED = [
   "start_from_trigger_mapped",
   "defer_mapped",
   "defer_temporal",
+  "defer_file",
+  "defer_file_later",
   "defer_trigger_dagrun",
   "defer_external",
   "async_task",
 ] as const;
+
+/** What the DAGs expect to be there. */
+export async function prepare(client: Client): Promise<void> {
+  // Airflow makes this connection in some ways of setting it up.
+  await client.call("POST", "/api/v2/connections", { connection_id: "fs_default", conn_type: "fs" }).catch(() => null);
+  for (const dag of ["defer_child", "defer_child_fails"]) await client.unpause(dag);
+}
 
 /** What came of a run, without what differs from run to run. */
 export interface Outcome {

@@ -1,13 +1,14 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, sleep } from "../../../bench/client.ts";
-import { COMPARED, outcomeOf, type Outcome } from "./outcome.ts";
+import { COMPARED, outcomeOf, prepare, type Outcome } from "./outcome.ts";
 
 declare const DEFERRAL_FOLDER: string;
 
 const [base = "http://127.0.0.1:8080", ...only] = process.argv.slice(2);
 const client = new Client(base);
 await client.login("admin", "admin");
+await prepare(client);
 const file = join(DEFERRAL_FOLDER, "outcomes.json");
 const outcomes = (existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {}) as Record<string, Outcome>;
 const dags = only.length > 0 ? only : [...COMPARED];
