@@ -28,7 +28,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   execution: [],
   executors: [],
   api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2"],
-  backup: ["pg", "tar-stream", "age-encryption"],
+  backup: ["pg", "age-encryption"],
   lite: ["pg", "yaml", "prom-client"],
   cli: ["commander"],
 };

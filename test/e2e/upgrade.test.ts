@@ -115,6 +115,12 @@ async function expectEverythingIsThere({ port }: Machine, lite: InstalledLite): 
   expect(await logOf(lite.client, "numbers", run.runId, "read")).toContain("reading eu-west-1");
 }
 
+async function expectOpenSession(): Promise<void> {
+  await browser.page.goto("/dags");
+  await browser.page.getByText("numbers").first().waitFor();
+  expect(new URL(browser.page.url()).pathname).toBe("/dags");
+}
+
 const errorOf = (result: { output: string }) => result.output.trim();
 
 describe("from release N to N+1 and back", { timeout: 240_000 }, () => {
@@ -159,8 +165,8 @@ describe("from release N to N+1 and back", { timeout: 240_000 }, () => {
     await browser.page.getByLabel(/username|e-?mail/i).fill(ADMIN);
     await browser.page.getByLabel(/password/i).fill(PASSWORD);
     await browser.page.getByRole("button", { name: /sign in|log ?in/i }).click();
-    await browser.page.getByText("numbers").first().waitFor();
-    expect(new URL(browser.page.url()).pathname).not.toContain("login");
+    await browser.page.waitForURL((url) => !url.pathname.includes("login"));
+    await expectOpenSession();
 
     // The safe-upgrade recipe begins with a backup, while all runs.
     const made = await machine.leoflow("lite", "backup", "--output", backup());
@@ -204,9 +210,7 @@ describe("from release N to N+1 and back", { timeout: 240_000 }, () => {
   it("goes on where the user was, in the same browser session", async () => {
     const lite = await machine.startLite();
     expect(lite.output()).not.toContain("Password");
-    await browser.page.goto("/dags");
-    await browser.page.getByText("numbers").first().waitFor();
-    expect(new URL(browser.page.url()).pathname).not.toContain("login");
+    await expectOpenSession();
     await expectEverythingIsThere(machine, lite);
     await lite.stop();
   });
