@@ -3,8 +3,8 @@ import { resolvePaths } from "../../src/lite/paths.ts";
 import { silentProgress } from "../../src/lite/progress.ts";
 import { restoreInstallation } from "../../src/lite/restore/restore.ts";
 
-// Restores an archive over a home and ends itself with SIGKILL at the n-th step; without a number it goes through. One line of
-// JSON says which step that was.
+// Restores an archive over a home and ends itself with SIGKILL at the n-th step, or at the first of a name; with 0 it goes
+// through. One line of JSON says which step that was.
 const [home = "", archive = "", userHome = "", killAt = "0", ...flags] = process.argv.slice(2);
 let steps = 0;
 try {
@@ -20,7 +20,8 @@ try {
     snapshot: flags.includes("--snapshot"),
     say: () => undefined,
     onStep: (name) => {
-      if (++steps !== Number(killAt)) return;
+      steps++;
+      if (name !== killAt && steps !== Number(killAt)) return;
       process.stdout.write(`${JSON.stringify({ name })}\n`);
       process.kill(process.pid, "SIGKILL");
     },

@@ -45,8 +45,14 @@ export function refuseForeignFolder(workspace: string, own: readonly (string | u
   });
 }
 
+/** An empty PostgreSQL and the least of its journal. */
+const NEW_CLUSTER = 110 * 1024 * 1024;
+
 /** Old and new are on the disk at the same time. Throws UserError before anything is written. */
-export function checkRestoreSpace(verified: VerifiedArchive, home: string, workspace: string | undefined): void {
+export function checkRestoreSpace(
+  verified: VerifiedArchive,
+  { home, workspace, newCluster }: { home: string; workspace: string | undefined; newCluster: boolean },
+): void {
   const workspaceBytes = Object.entries(verified.manifest.entries)
     .filter(([name]) => name.startsWith("workspace/"))
     .reduce((sum, [, { size }]) => sum + size, 0);
@@ -57,7 +63,7 @@ export function checkRestoreSpace(verified: VerifiedArchive, home: string, works
     needed.set(disk.id, { folder: existing, bytes: (needed.get(disk.id)?.bytes ?? 0) + bytes });
   };
   const others = verified.totalBytes - workspaceBytes - verified.datastoreBytes;
-  need(home, verified.datastoreBytes * DATABASE_PER_DUMP + others + RESERVE);
+  need(home, verified.datastoreBytes * DATABASE_PER_DUMP + others + RESERVE + (newCluster ? NEW_CLUSTER : 0));
   if (workspace !== undefined) need(workspace, workspaceBytes);
   for (const { folder, bytes } of needed.values()) {
     const { free } = diskOf(folder);

@@ -182,7 +182,7 @@ class Restore {
       refuseForeignFolder(workspace, [currentWorkspace(this.#options), fallback]);
     }
     if (!force) refuseOverwriting(atStake, tildePath(paths.home, environment.userHome), workspace);
-    checkRestoreSpace(verified, paths.home, workspace);
+    checkRestoreSpace(verified, { home: paths.home, workspace, newCluster: this.#journal.madeCluster });
   }
 
   #begin(): void {

@@ -1,10 +1,18 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createHome } from "../../../test/support/home.ts";
-import { backUp, makeInstallation, stateOf, type Installation } from "../../../test/support/installation.ts";
+import {
+  backUp,
+  datastoreOptions,
+  makeInstallation,
+  stateOf,
+  type Installation,
+} from "../../../test/support/installation.ts";
 import { bundleProgram, firstJson, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { finishRestore } from "../datastore.ts";
+import { acquireHomeLock } from "../home-lock.ts";
 
 // SIGKILL at every step of a restore. The next look at the installation finds it as it was, or, once the databases have changed
 // their names, wholly restored.
@@ -32,10 +40,21 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function restore(which: "one" | "other", killAt = 0) {
-  return firstJson<{ name?: string; steps?: number; error?: string }>(
-    program.start([home.paths.home, archives[which], home.userHome, String(killAt)]),
-  );
+/** Restores, to the end or to a sudden one. */
+async function restore(
+  which: "one" | "other",
+  killAt: number | string = 0,
+  { home: folder, userHome } = placesOf(home),
+) {
+  const child = program.start([folder, archives[which], userHome, String(killAt)]);
+  const ended = new Promise((done) => child.once("close", done));
+  const said = await firstJson<{ name?: string; steps?: number; error?: string }>(child);
+  await ended;
+  return said;
+}
+
+function placesOf({ paths, userHome }: Installation) {
+  return { home: paths.home, userHome };
 }
 
 const state = () => stateOf(home.paths, home.workspace);
@@ -66,4 +85,25 @@ it("a killed restore leaves the installation as it was, or wholly restored", { t
       ...["cleaned up", "done"],
     ]),
   );
+});
+
+it("a killed restore where nothing was leaves nothing, and the next one works", { timeout: 120_000 }, async () => {
+  const { paths, remove } = createHome();
+  removals.push(remove);
+  const userHome = dirname(paths.home);
+  const kill = (killAt: number | string) => restore("one", killAt, { home: paths.home, userHome });
+  for (const step of ["begun", "checked", "about to commit"]) {
+    expect((await kill(step)).name).toBe(step);
+    expect(existsSync(paths.restoreJournal)).toBe(true);
+    const held = await acquireHomeLock(paths.lock);
+    if (!("lock" in held)) throw new Error("the killed one still holds the home");
+    await finishRestore(datastoreOptions(paths));
+    held.lock.release();
+    const left = readdirSync(paths.home).filter((name) => !["managed-postgres", "venv"].includes(name));
+    expect(left, `killed at "${step}"`).toEqual([]);
+    expect(existsSync(join(paths.managedPostgres, "data"))).toBe(false);
+    expect(readdirSync(userHome)).toEqual([".leoflow"]);
+  }
+  await kill(0);
+  expect(readFileSync(join(userHome, "leoflow/project/dag.py"), "utf8")).toBe("# one\n");
 });
