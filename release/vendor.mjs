@@ -141,7 +141,16 @@ async function uvPythonList(root, cache, version) {
     writeFileSync(`${uv}.${process.pid}`, await uvFrom(join(folder, readdirSync(folder)[0])), { mode: 0o755 });
     renameSync(`${uv}.${process.pid}`, uv);
   }
-  const list = ["python", "list", "--all-platforms", "--only-downloads", "--output-format", "json", version];
+  const list = [
+    "python",
+    "list",
+    "--all-platforms",
+    "--all-arches",
+    "--only-downloads",
+    "--output-format",
+    "json",
+    version,
+  ];
   return JSON.parse((await run(uv, list, BIG)).stdout.toString());
 }
 
