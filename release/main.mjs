@@ -88,14 +88,15 @@ async function release({ platforms, kinds, pythons, out, cache }) {
   mkdirSync(fresh, { recursive: true });
   const archives = [];
   for (const platform of platforms) {
+    let started = performance.now();
     const all = new Map([...files, ...(await platformFiles(root, cache, platform))]);
     for (const kind of kinds) {
-      const started = performance.now();
       const name = `leoflow_${version}_${platform.replace("-", "_")}${kind}.tar.gz`;
       const more = kind ? await vendorFiles(root, cache, platform, pythons, note) : [];
       const { bytes, sha256 } = await writeArchive(join(fresh, name), `leoflow-${version}`, new Map([...all, ...more]));
       archives.push({ platform, kind, name, sha256 });
       report(name, bytes, started);
+      started = performance.now();
     }
   }
   writeFileSync(join(fresh, "checksums.txt"), archives.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(""));
