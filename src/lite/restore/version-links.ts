@@ -1,5 +1,5 @@
 import { readdirSync, readlinkSync, symlinkSync, unlinkSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { isThere, syncFolder } from "./durable-files.ts";
 
 /**
@@ -9,22 +9,25 @@ import { isThere, syncFolder } from "./durable-files.ts";
 export function relinkVersions(versions: string, workspace: string): number {
   if (!isThere(versions)) return 0;
   let changed = 0;
-  for (const digest of readdirSync(versions, { withFileTypes: true })) {
-    if (!digest.isDirectory()) continue;
-    const top = join(versions, digest.name);
-    const touched = new Set<string>();
-    for (const entry of readdirSync(top, { recursive: true, withFileTypes: true })) {
+  const relink = (folder: string, name: string): void => {
+    let touched = false;
+    // Not `recursive`, which follows links to folders: into the live workspace.
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      const relPath = join(name, entry.name);
+      if (entry.isDirectory()) relink(path, relPath);
       if (!entry.isSymbolicLink()) continue;
-      const path = join(entry.parentPath, entry.name);
-      const name = relative(top, path);
       const target = readlinkSync(path);
-      if (!target.startsWith("/") || !target.endsWith(`/${name}`) || target === join(workspace, name)) continue;
+      if (!target.startsWith("/") || !target.endsWith(`/${relPath}`) || target === join(workspace, relPath)) continue;
       unlinkSync(path);
-      symlinkSync(join(workspace, name), path);
-      touched.add(entry.parentPath);
+      symlinkSync(join(workspace, relPath), path);
+      touched = true;
       changed++;
     }
-    for (const folder of touched) syncFolder(folder);
+    if (touched) syncFolder(folder);
+  };
+  for (const digest of readdirSync(versions, { withFileTypes: true })) {
+    if (digest.isDirectory()) relink(join(versions, digest.name), "");
   }
   return changed;
 }
