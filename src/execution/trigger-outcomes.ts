@@ -15,22 +15,30 @@ import {
 import type { ExecutionContext } from "./context.ts";
 import { withDatabase } from "./database-retry.ts";
 import { mayRetry } from "./retry-rule.ts";
-import { failTry, publishSettled, retryTry } from "./state.ts";
+import { publishSettled, retryTry } from "./state.ts";
 
 /** The method that makes a resumed task fail at once (TRIGGER_FAIL_REPR). */
 const FAIL = "__fail__";
+/** Thousands may end at the same second. */
+const ENDS_AT_ONCE = 4;
 
 type Report<K extends TriggerReport["kind"]> = Extract<TriggerReport, { kind: K }>;
+
+export interface TriggerHooks {
+  /** An event of a trigger that no task waits for: an asset's watcher, a callback. */
+  onEvent(triggerId: number, payload: JsonText): Promise<void>;
+  /** A trigger ended a task: no process of the task is there to call its callbacks. */
+  onTaskEnd(ended: LiveTryRow, callbacks: "success" | "failed" | "up_for_retry"): Promise<void>;
+}
 
 /** What becomes of the tasks that wait for triggers (`Trigger.submit_event`, `submit_failure`, `check_trigger_timeouts`). */
 export class DeferredTasks implements TriggerOutcomes {
   readonly #x: ExecutionContext;
-  readonly #onEvent: (triggerId: number, payload: JsonText) => Promise<void>;
+  readonly #hooks: TriggerHooks;
 
-  /** `onEvent` takes the events of triggers that no task waits for. */
-  constructor(x: ExecutionContext, onEvent: (triggerId: number, payload: JsonText) => Promise<void>) {
+  constructor(x: ExecutionContext, hooks: TriggerHooks) {
     this.#x = x;
-    this.#onEvent = onEvent;
+    this.#hooks = hooks;
   }
 
   async report(reports: readonly TriggerReport[]): Promise<void> {
@@ -40,9 +48,13 @@ export class DeferredTasks implements TriggerOutcomes {
       return report.kind === "failure" ? [{ triggerId, nextKwargs: whyItFailed(report), nextMethod: FAIL }] : [];
     });
     await withDatabase(this.#x, () => this.#resume(resumptions));
+    const ends = reports.filter((report) => report.kind === "end");
+    for (let at = 0; at < ends.length; at += ENDS_AT_ONCE) {
+      const some = ends.slice(at, at + ENDS_AT_ONCE);
+      await Promise.all(some.map((end) => withDatabase(this.#x, () => this.#end(end))));
+    }
     for (const report of reports) {
-      if (report.kind === "end") await withDatabase(this.#x, () => this.#end(report));
-      else if (report.kind === "event") await this.#onEvent(report.triggerId, report.payload);
+      if (report.kind === "event") await this.#hooks.onEvent(report.triggerId, report.payload);
     }
   }
 
@@ -86,10 +98,13 @@ export class DeferredTasks implements TriggerOutcomes {
     if (!again) await this.#push(live, xcoms);
     const settled = again
       ? await retryTry(x, live, end)
-      : state === "failed"
-        ? await failTry(x, live, end)
-        : await finishTaskInstance(x.deps.database.pool, { ...end, id: live.id, state, now });
-    if (settled) publishSettled(x, settled);
+      : await finishTaskInstance(x.deps.database.pool, { ...end, id: live.id, state, now });
+    if (!settled) return;
+    // Airflow ends the others of a fail-fast DAG only for a failure that a process reports; the event would do it.
+    if (settled.state === "failed" && live.fail_fast) {
+      x.deps.bus.publish({ kind: "dag-run", dagRunId: settled.dag_run_id });
+    } else publishSettled(x, settled);
+    if (state !== "skipped") await this.#hooks.onTaskEnd(live, again ? "up_for_retry" : state);
   }
 
   async #push(live: LiveTryRow, xcoms: ReadonlyMap<string, JsonText>): Promise<void> {

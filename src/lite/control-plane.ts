@@ -64,7 +64,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     },
   };
   const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
-  const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), async () => undefined);
+  const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), {
+    onEvent: async () => undefined,
+    onTaskEnd: async () => undefined,
+  });
   const airflowHome = join(paths.home, "airflow");
   mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
   const runtime = new PythonRuntime(

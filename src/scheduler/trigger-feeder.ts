@@ -2,6 +2,7 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, type Instant } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
+import { RawJson } from "../domain/task-execution.ts";
 import { triggerLogPath, type RunTrigger, type TriggerHost } from "../domain/trigger.ts";
 import type { OpenDatabase } from "../store/database.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
@@ -188,7 +189,7 @@ export class TriggerFeeder implements Service {
     const dagRun = {
       ...run,
       start_date: run.start_date ?? this.#kit.clock.now(),
-      conf: conf === null ? null : (JSON.parse(conf) as unknown),
+      conf: conf === null ? null : new RawJson(conf),
       consumed_asset_events: [],
     };
     return { dag: serialized, dagRun };

@@ -177,12 +177,21 @@ with DAG("defer_pools", schedule=None):
         Defers(task_id=f"{pool}_waits", pool=pool, priority_weight=2, **WAITING)
         Defers(task_id=f"{pool}_wants", pool=pool, what="event")
 
+with DAG("defer_fail_fast", schedule=None, fail_fast=True):
+    Defers(task_id="t", what="failed") >> EmptyOperator(task_id="after")
+    BashOperator(task_id="beside", bash_command="sleep 15") >> EmptyOperator(task_id="later")
+
+with DAG("defer_fail_fast_raise", schedule=None, fail_fast=True):
+    Defers(task_id="t", what="raise") >> EmptyOperator(task_id="after")
+    Defers(task_id="beside", what="forever") >> EmptyOperator(task_id="later")
+
 with DAG("start_from_trigger_mapped", schedule=None) as start_from_trigger_mapped:
     StartsFromTrigger.partial(task_id="t").expand(value=[1, 2])
 
 with DAG("defer_temporal", schedule=None) as defer_temporal:
     DateTimeSensorAsync(task_id="date_time", target_time="{{ dag_run.run_after + macros.timedelta(seconds=1) }}")
-    TimeDeltaSensor(task_id="time_delta", delta=timedelta(seconds=1), deferrable=True)
+    # It defers only when its time has not come when it starts: with any longer time the machine's load would decide.
+    TimeDeltaSensor(task_id="time_delta", delta=timedelta(0), deferrable=True)
     DateTimeSensorAsync(
         task_id="end_from_trigger",
         target_time="{{ dag_run.run_after + macros.timedelta(seconds=1) }}",

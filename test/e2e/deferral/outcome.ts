@@ -13,6 +13,8 @@ export const COMPARED = [
   "defer_skipped",
   "defer_log",
   "defer_many_times",
+  "defer_fail_fast",
+  "defer_fail_fast_raise",
   "defer_timeout",
   "defer_retry",
   "defer_failed_retry",
