@@ -82,7 +82,9 @@ async function rowsOf({ paths }: Machine): Promise<Record<string, string>> {
           const found = await client.query<{ row: string }>(`select t::text as row from ${table} t order by 1`);
           rows[table] = found.rows.map(({ row }) => row).join("\n");
         }
-        const version = await client.query<{ version: number }>("select max(version) as version from schema_migrations");
+        const version = await client.query<{ version: number }>(
+          "select max(version) as version from schema_migrations",
+        );
         rows["schema_migrations"] = String(version.rows[0]?.version);
         return rows;
       } finally {
