@@ -87,7 +87,9 @@ it("looks at a database behind it, brings it along after a yes, and then has not
   });
   const text = inspectionText(found, paths.home);
   expect(text).toContain(`Schema     ${newest}; Leoflow ${programVersion} needs ${newest + 1}\n`);
-  expect(text).toContain(`Migration  ${newest + 1} (note of tasks): about 1 s, all rows of task_instance\n`);
+  expect(text.replace(/about \d+ s/, "about N s")).toContain(
+    `Migration  ${newest + 1} (note of tasks): about N s, all rows of task_instance\n`,
+  );
   expect(text).toMatch(/Disk {7}[\d.]+ MB needed, .* free\n/);
 
   const asked: unknown[] = [];

@@ -35,3 +35,12 @@ export async function databaseBytes(client: pg.ClientBase | pg.Pool): Promise<nu
   const { rows } = await client.query<{ bytes: string }>("select pg_database_size(current_database())::text as bytes");
   return Number(rows[0]?.bytes ?? 0);
 }
+
+/** Milliseconds that a fixed piece of work takes this server now: reading no table, a few dozen where nothing else runs. */
+export async function speedProbeMs(client: pg.ClientBase | pg.Pool): Promise<number> {
+  const began = performance.now();
+  await client.query(
+    "select count(*) from (select md5(i::text) from generate_series(1, 60000) as i order by 1) as sorted",
+  );
+  return performance.now() - began;
+}

@@ -25,8 +25,12 @@ export interface MigrationEstimate {
   tables: string[];
 }
 
-/** What a migration will cost on tables of these sizes, told from the kind of its statements. */
-export function estimateMigration({ version, name, sql }: Migration, sizes: TableSize[]): MigrationEstimate {
+/** What a migration will cost on tables of these sizes, told from the kind of its statements, on a machine this much slower. */
+export function estimateMigration(
+  { version, name, sql }: Migration,
+  sizes: TableSize[],
+  slowness = 1,
+): MigrationEstimate {
   let seconds = LEAST_SECONDS;
   let bytes = 0;
   const tables = new Set<string>();
@@ -39,7 +43,7 @@ export function estimateMigration({ version, name, sql }: Migration, sizes: Tabl
       tables.add(size.name);
     }
   }
-  return { version, name, seconds, bytes, tables: [...tables] };
+  return { version, name, seconds: seconds * slowness, bytes, tables: [...tables] };
 }
 
 const NAME = String.raw`(?:only\s+)?(?:\w+\.)?(\w+)`;

@@ -30,7 +30,9 @@ it("counts rows, bytes, seconds and disk without changing anything", async () =>
   expect(found.pending).toMatchObject([{ version: 9001, name: "owners", tables: ["log"] }]);
   expect(found.tables[0]).toMatchObject({ name: "log", rows: 20000 });
   expect(found.datastoreBytes).toBeGreaterThan(5e6);
-  expect(found.seconds).toBeCloseTo(0.58 + (found.snapshot?.seconds ?? 0), 1);
+  // Twenty thousand rows updated and indexed: 0.58 s on a machine like ours, more on a slower one.
+  expect(found.pending[0]?.seconds).toBeGreaterThan(0.57);
+  expect(found.seconds).toBeCloseTo((found.pending[0]?.seconds ?? 0) + (found.snapshot?.seconds ?? 0), 6);
   expect(found.snapshot?.bytes).toBeGreaterThan(100_000);
   expect(found.neededBytes).toBeGreaterThan(64 * 1024 * 1024);
   expect(found.freeBytes).toBeGreaterThan(1e6);

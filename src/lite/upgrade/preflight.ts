@@ -2,7 +2,7 @@ import type pg from "pg";
 import { formatBytes } from "../../kit/bytes.ts";
 import { UserError } from "../../kit/user-error.ts";
 import type { SchemaStatus } from "../../store/schema-status.ts";
-import { databaseBytes, tableSizes, type TableSize } from "../../store/table-sizes.ts";
+import { databaseBytes, speedProbeMs, tableSizes, type TableSize } from "../../store/table-sizes.ts";
 import type { LeoflowPaths } from "../paths.ts";
 import { freeBytesOf } from "./free-bytes.ts";
 import { estimateMigration, type MigrationEstimate } from "./estimate.ts";
@@ -34,6 +34,9 @@ const SNAPSHOT_SHARE_AT_WORST = 0.6;
 /** Dumping, compressing and reading once more, measured on task instances. */
 const SNAPSHOT_BYTES_PER_SECOND = 60e6;
 const SNAPSHOT_LEAST_SECONDS = 0.5;
+/** What the probe takes on the machine that the other figures were measured on. */
+const PROBE_MS = 25;
+const SLOWEST = 20;
 
 export async function preflight(
   client: pg.ClientBase | pg.Pool,
@@ -41,13 +44,14 @@ export async function preflight(
   options: { paths: LeoflowPaths; snapshot: boolean },
 ): Promise<Preflight> {
   const [sizes, datastoreBytes] = [await tableSizes(client), await databaseBytes(client)];
-  const pending = status.pending.map((migration) => estimateMigration(migration, sizes));
+  const slowness = status.pending.length > 0 ? await slownessOf(client) : 1;
+  const pending = status.pending.map((migration) => estimateMigration(migration, sizes, slowness));
   const tableBytes = sum(sizes.map(({ bytes }) => bytes));
   const makesSnapshot = options.snapshot && status.current > 0 && pending.length > 0;
   const snapshot = makesSnapshot
     ? {
         bytes: Math.ceil(tableBytes * SNAPSHOT_SHARE),
-        seconds: SNAPSHOT_LEAST_SECONDS + tableBytes / SNAPSHOT_BYTES_PER_SECOND,
+        seconds: slowness * (SNAPSHOT_LEAST_SECONDS + tableBytes / SNAPSHOT_BYTES_PER_SECOND),
       }
     : undefined;
   const written = sum(pending.map(({ bytes }) => bytes));
@@ -70,6 +74,11 @@ export async function preflight(
           ),
     freeBytes: freeBytesOf(options.paths.home),
   };
+}
+
+/** How many times slower than ours this machine is now; a slow or busy one is told a longer time. */
+async function slownessOf(client: pg.ClientBase | pg.Pool): Promise<number> {
+  return Math.min(SLOWEST, Math.max(1, (await speedProbeMs(client)) / PROBE_MS));
 }
 
 /** Refuses with numbers before anything is begun. */
