@@ -1,9 +1,9 @@
-// `npm run bench`: bundles bench/main.ts, as Node 20 cannot run TypeScript, and runs it. `npm run bench -- upgrade`: bench/upgrade.ts.
+// `npm run bench`: bundles bench/main.ts, as Node 20 cannot run TypeScript, and runs it. `-- upgrade`, `-- backup`, `-- scale`: those.
 import { readdirSync, readFileSync } from "node:fs";
 import { build } from "esbuild";
 
 const path = (name) => new URL(name, import.meta.url).pathname;
-const which = process.argv[2] === "upgrade" ? process.argv.splice(2, 1)[0] : "main";
+const which = ["upgrade", "backup", "scale"].includes(process.argv[2]) ? process.argv.splice(2, 1)[0] : "main";
 const outfile = path("../.cache/bench.mjs");
 const migrations = readdirSync(path("../migrations"))
   .filter((file) => file.endsWith(".sql"))
