@@ -1,4 +1,6 @@
 import { sql } from "kysely";
+import { instantFromMs } from "../kit/instant.ts";
+import { dropAssetReferences } from "./assets.ts";
 import type { Database } from "./database.ts";
 import { inTransaction } from "./transaction.ts";
 
@@ -39,7 +41,9 @@ export async function removeDagFiles(db: Database, relPaths: readonly string[]):
       update dag set is_stale = true, has_import_errors = false
       where relative_fileloc = any(${relPaths}) and not is_stale
       returning dag_id`.execute(trx);
-    return rows.map((row) => row.dag_id);
+    const dagIds = rows.map((row) => row.dag_id);
+    await dropAssetReferences(trx, dagIds, instantFromMs(Date.now()));
+    return dagIds;
   });
 }
 

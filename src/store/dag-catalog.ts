@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import { toJsonText } from "../kit/json-text.ts";
 import { newId } from "../kit/ids.ts";
 import type { ParsedDag } from "../domain/parse-result.ts";
+import { dropAssetReferences, syncAssets } from "./assets.ts";
 import { poolsOf, replaceTags, replaceWarnings } from "./dag-catalog-details.ts";
 import type { Database } from "./database.ts";
 import type { DagTable, Schema } from "./schema.ts";
@@ -64,6 +65,7 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
       for (const some of chunks([...versions.values()])) await trx.insertInto("dag_version").values(some).execute();
       await replaceTags(trx, accepted);
       await replaceWarnings(trx, accepted.map(poolsOf), file.warnings, file.parsedAt);
+      await syncAssets(trx, accepted, file.parsedAt);
       for (const { dagId } of accepted) {
         const before = known.get(dagId);
         if (versions.has(dagId) || before?.is_stale !== false || before.relative_fileloc !== file.relPath) {
@@ -73,6 +75,7 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
       }
     }
     const released = importError === null ? await dropMissing(trx, file, accepted) : [];
+    await dropAssetReferences(trx, released, file.parsedAt);
     for (const dagId of released) changed.add(dagId);
     for (const dagId of await recordImportError(trx, file, importError)) changed.add(dagId);
     return { changed: [...changed], conflicts: conflicts.map(({ dagId, owner }) => ({ dagId, owner })), released };

@@ -1,10 +1,11 @@
 import type { Generated, GeneratedAlways } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { AssetSchema } from "./schema-assets.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 
 /** The tables of migrations/, as Kysely sees them. `json` columns are text: see kit/json-text.ts. */
-export interface Schema {
+export interface Schema extends AssetSchema {
   dag: DagTable;
   dag_tag: DagTagTable;
   dag_version: DagVersionTable;

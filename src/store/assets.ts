@@ -1,0 +1,230 @@
+import { sql, type Transaction } from "kysely";
+import type { Instant } from "../kit/instant.ts";
+import { toJsonText } from "../kit/json-text.ts";
+import { declaredAssets, type DeclaredAssets } from "../domain/asset/declared-assets.ts";
+import type { ParsedDag } from "../domain/parse-result.ts";
+import type { Schema } from "./schema.ts";
+
+/**
+ * What DAGs say about assets, as Airflow's `AssetModelOperation` keeps it: the assets and aliases themselves, and which DAG or
+ * task refers to which. Runs in the transaction that registers the DAGs.
+ */
+export async function syncAssets(
+  trx: Transaction<Schema>,
+  dags: readonly Pick<ParsedDag, "dagId" | "serialized">[],
+  at: Instant,
+): Promise<void> {
+  const declared = new Map(dags.map(({ dagId, serialized }) => [dagId, declaredAssets(serialized)]));
+  const all = [...declared.values()];
+  const namesAny = all.some(({ assets, aliases, scheduleNames, scheduleUris }) =>
+    [assets, aliases, scheduleNames, scheduleUris].some((list) => list.length > 0),
+  );
+  if (!namesAny && !(await refersToAssets(trx, [...declared.keys()]))) return;
+  await upsertAssets(trx, all, at);
+  await replaceReferences(trx, declared, at);
+  await updateActiveAssets(trx, at);
+}
+
+/** These DAGs are gone, or their file is: nothing of theirs counts any more. */
+export async function dropAssetReferences(
+  trx: Transaction<Schema>,
+  dagIds: readonly string[],
+  at: Instant,
+): Promise<void> {
+  if (dagIds.length === 0 || !(await refersToAssets(trx, dagIds))) return;
+  await replaceReferences(trx, new Map(dagIds.map((dagId) => [dagId, null])), at);
+  await updateActiveAssets(trx, at);
+}
+
+async function refersToAssets(trx: Transaction<Schema>, dagIds: readonly string[]): Promise<boolean> {
+  const { rows } = await sql`
+    select from dag_schedule_asset_reference where dag_id = any(${dagIds})
+    union all select from dag_schedule_asset_alias_reference where dag_id = any(${dagIds})
+    union all select from dag_schedule_asset_name_reference where dag_id = any(${dagIds})
+    union all select from dag_schedule_asset_uri_reference where dag_id = any(${dagIds})
+    union all select from task_inlet_asset_reference where dag_id = any(${dagIds})
+    union all select from task_outlet_asset_reference where dag_id = any(${dagIds})
+    limit 1`.execute(trx);
+  return rows.length > 0;
+}
+
+async function upsertAssets(trx: Transaction<Schema>, all: readonly DeclaredAssets[], at: Instant): Promise<void> {
+  // Of two that differ in more than the key, the last counts.
+  const assets = new Map(
+    all.flatMap((one) => one.assets.map((asset) => [JSON.stringify([asset.name, asset.uri]), asset])),
+  );
+  const aliases = new Map(all.flatMap((one) => one.aliases.map((alias) => [alias.name, alias])));
+  const rows = [...assets.values()];
+  const groups = [...aliases.values()];
+  await sql`
+    with wanted as (
+      select * from unnest(${rows.map(({ name }) => name)}::text[], ${rows.map(({ uri }) => uri)}::text[],
+        ${rows.map(({ group }) => group)}::text[], ${rows.map(({ extra }) => extra)}::text[])
+        with ordinality as w(name, uri, "group", extra, place)
+    ), updated as (
+      update asset set "group" = wanted."group", extra = wanted.extra::json, updated_at = ${at}::timestamptz
+      from wanted
+      where asset.name = wanted.name and asset.uri = wanted.uri
+        and (asset."group" <> wanted."group" or asset.extra::text <> wanted.extra)
+    )
+    insert into asset (name, uri, "group", extra, created_at, updated_at)
+    select name, uri, "group", extra::json, ${at}::timestamptz, ${at}::timestamptz from wanted order by place
+    on conflict (name, uri) do nothing`.execute(trx);
+  await sql`
+    insert into asset_alias (name, "group")
+    select * from unnest(${groups.map(({ name }) => name)}::text[], ${groups.map(({ group }) => group)}::text[])
+    on conflict (name) do update set "group" = excluded."group" where asset_alias."group" <> excluded."group"`.execute(
+    trx,
+  );
+}
+
+interface Reference {
+  kind: "schedule" | "alias" | "name" | "uri" | "inlet" | "outlet";
+  dag_id: string;
+  name?: string;
+  uri?: string;
+  task_id?: string;
+}
+
+function referencesOf(dagId: string, declared: DeclaredAssets): Reference[] {
+  const dag_id = dagId;
+  return [
+    ...declared.schedule.map(({ name, uri }) => ({ kind: "schedule" as const, dag_id, name, uri })),
+    ...declared.scheduleAliases.map((name) => ({ kind: "alias" as const, dag_id, name })),
+    ...declared.scheduleNames.map((name) => ({ kind: "name" as const, dag_id, name })),
+    ...declared.scheduleUris.map((uri) => ({ kind: "uri" as const, dag_id, uri })),
+    ...declared.inlets.map(({ taskId, name, uri }) => ({ kind: "inlet" as const, dag_id, task_id: taskId, name, uri })),
+    ...declared.outlets.map(({ taskId, name, uri }) => ({
+      kind: "outlet" as const,
+      dag_id,
+      task_id: taskId,
+      name,
+      uri,
+    })),
+  ];
+}
+
+/** The references of these DAGs are now exactly these; those that stay keep their time. null: none. */
+async function replaceReferences(
+  trx: Transaction<Schema>,
+  declared: ReadonlyMap<string, DeclaredAssets | null>,
+  at: Instant,
+): Promise<void> {
+  const dagIds = [...declared.keys()];
+  const references = [...declared].flatMap(([dagId, one]) => (one ? referencesOf(dagId, one) : []));
+  const watchers = [...declared].flatMap(([dagId, one]) =>
+    (one?.assets ?? []).flatMap(({ name, uri, watchers }) =>
+      watchers.map((watcher) => ({ dag_id: dagId, asset_name: name, uri, ...watcher })),
+    ),
+  );
+  const wantedSchedule = sql`select distinct asset.id as asset_id, w.dag_id from wanted w
+    join asset on asset.name = w.name and asset.uri = w.uri where w.kind = 'schedule'`;
+  const wantedPort = (kind: "inlet" | "outlet") => sql`select distinct asset.id as asset_id, w.dag_id, w.task_id
+    from wanted w join asset on asset.name = w.name and asset.uri = w.uri where w.kind = ${kind}`;
+  const mine = sql`dag_id = any(${dagIds})`;
+  const now = sql`${at}::timestamptz`;
+  await sql`
+    with wanted as materialized (
+      select * from json_to_recordset(${toJsonText(references)}::json)
+        as w(kind text, dag_id text, name text, uri text, task_id text)
+    ), schedule as (${wantedSchedule}
+    ), alias as (
+      select distinct asset_alias.id as alias_id, w.dag_id from wanted w join asset_alias using (name) where w.kind = 'alias'
+    ), outlet as (${wantedPort("outlet")}
+    ), inlet as (${wantedPort("inlet")}
+    ), schedule_gone as (
+      delete from dag_schedule_asset_reference where ${mine} and (asset_id, dag_id) not in (select * from schedule)
+    ), schedule_new as (
+      insert into dag_schedule_asset_reference (asset_id, dag_id, created_at, updated_at)
+      select asset_id, dag_id, ${now}, ${now} from schedule on conflict do nothing
+    ), alias_gone as (
+      delete from dag_schedule_asset_alias_reference where ${mine} and (alias_id, dag_id) not in (select * from alias)
+    ), alias_new as (
+      insert into dag_schedule_asset_alias_reference (alias_id, dag_id, created_at, updated_at)
+      select alias_id, dag_id, ${now}, ${now} from alias on conflict do nothing
+    ), name_gone as (
+      delete from dag_schedule_asset_name_reference
+      where ${mine} and (name, dag_id) not in (select name, dag_id from wanted where kind = 'name')
+    ), name_new as (
+      insert into dag_schedule_asset_name_reference (name, dag_id, created_at)
+      select distinct name, dag_id, ${now} from wanted where kind = 'name' on conflict do nothing
+    ), uri_gone as (
+      delete from dag_schedule_asset_uri_reference
+      where ${mine} and (uri, dag_id) not in (select uri, dag_id from wanted where kind = 'uri')
+    ), uri_new as (
+      insert into dag_schedule_asset_uri_reference (uri, dag_id, created_at)
+      select distinct uri, dag_id, ${now} from wanted where kind = 'uri' on conflict do nothing
+    ), outlet_gone as (
+      delete from task_outlet_asset_reference where ${mine} and (asset_id, dag_id, task_id) not in (select * from outlet)
+    ), outlet_new as (
+      insert into task_outlet_asset_reference (asset_id, dag_id, task_id, created_at, updated_at)
+      select asset_id, dag_id, task_id, ${now}, ${now} from outlet on conflict do nothing
+    ), inlet_gone as (
+      delete from task_inlet_asset_reference where ${mine} and (asset_id, dag_id, task_id) not in (select * from inlet)
+    )
+    insert into task_inlet_asset_reference (asset_id, dag_id, task_id, created_at, updated_at)
+    select asset_id, dag_id, task_id, ${now}, ${now} from inlet on conflict do nothing`.execute(trx);
+  await sql`
+    with wanted as materialized (
+      select asset.id as asset_id, w.dag_id, w.name, w.classpath, w.kwargs
+      from json_to_recordset(${toJsonText(watchers)}::json)
+        as w(dag_id text, asset_name text, uri text, name text, classpath text, kwargs text)
+      join asset on asset.name = w.asset_name and asset.uri = w.uri
+    ), gone as (
+      delete from asset_watcher where ${mine} and (asset_id, dag_id, name) not in (select asset_id, dag_id, name from wanted)
+    )
+    insert into asset_watcher (asset_id, dag_id, name, classpath, kwargs)
+    select distinct on (asset_id, dag_id, name) asset_id, dag_id, name, classpath, kwargs from wanted
+    on conflict (asset_id, dag_id, name) do update
+    set classpath = excluded.classpath, kwargs = excluded.kwargs, trigger_id = null
+    where (asset_watcher.classpath, asset_watcher.kwargs) <> (excluded.classpath, excluded.kwargs)`.execute(trx);
+}
+
+/**
+ * Airflow's `_update_asset_orphanage`: what no DAG refers to any more is inactive; of the others, those become active whose
+ * name and URI no active asset has. A DAG whose asset cannot gets the warning "asset conflict".
+ */
+export async function updateActiveAssets(trx: Transaction<Schema>, at: Instant): Promise<void> {
+  const referenced = sql`
+    select asset_id from dag_schedule_asset_reference
+    union select asset_id from task_outlet_asset_reference
+    union select asset_id from task_inlet_asset_reference
+    union select asset_id from asset_alias_asset`;
+  await sql`
+    delete from asset_active using asset
+    where asset.name = asset_active.name and asset.uri = asset_active.uri and asset.id not in (${referenced})`.execute(
+    trx,
+  );
+  await sql`
+    insert into asset_active (name, uri)
+    select name, uri from asset where id in (${referenced}) order by id
+    on conflict do nothing`.execute(trx);
+  await sql`
+    delete from asset_state_store where asset_id not in (
+      select asset.id from asset join asset_active using (name, uri))`.execute(trx);
+  await sql`
+    with inactive as (
+      select asset.*, by_name.uri as other_uri, by_uri.name as other_name from asset
+      left join asset_active as by_name on by_name.name = asset.name
+      left join asset_active as by_uri on by_uri.uri = asset.uri
+      where asset.id in (${referenced})
+        and not exists (select from asset_active a where a.name = asset.name and a.uri = asset.uri)
+    ), refers as (
+      select asset_id, dag_id from dag_schedule_asset_reference
+      union all select asset_id, dag_id from task_outlet_asset_reference
+      union all select asset_id, dag_id from task_inlet_asset_reference
+    ), warned as (
+      select refers.dag_id, string_agg(text, e'\n' order by text collate "C") as message
+      from inactive join refers on refers.asset_id = inactive.id, lateral (
+        select format('Cannot activate asset Asset(name="%s", uri="%s", group="%s"); %s is already associated to ''%s''',
+          name, uri, "group", case when other_uri is not null then 'name' else 'uri' end, coalesce(other_uri, other_name)) as text
+      ) as worded
+      group by refers.dag_id
+    ), lifted as (
+      delete from dag_warning where warning_type = 'asset conflict' and dag_id not in (select dag_id from warned)
+    )
+    insert into dag_warning (dag_id, warning_type, message, timestamp)
+    select dag_id, 'asset conflict', message, ${at}::timestamptz from warned
+    on conflict (dag_id, warning_type) do update set message = excluded.message
+    where dag_warning.message <> excluded.message`.execute(trx);
+}
