@@ -186,6 +186,33 @@ def run_task() -> None:
     task_runner.main()
 
 
+def callback_seconds(*, of_file: bool) -> int:
+    """How long a callback may take: as long as its file may take to be processed, or an executor's callback."""
+    from airflow.sdk.configuration import conf
+
+    if of_file:
+        return conf.getint("dag_processor", "dag_file_processor_timeout", fallback=50)
+    return conf.getint("callbacks", "callback_execution_timeout", fallback=0)
+
+
+def execute_callback_request(bag: BundleDagBag, request: dict[str, Any], log: Any) -> None:
+    """What Airflow's DAG processor does with a request of the scheduler."""
+    from airflow.callbacks.callback_requests import CallbackRequest
+    from airflow.dag_processing.processor import _execute_callbacks
+
+    _execute_callbacks(bag, [TypeAdapter(CallbackRequest).validate_python(request)], log)
+
+
+def execute_callback(path: str, kwargs: dict[str, Any], directory: str, file: str, log: Any) -> None:
+    """What Airflow's executors do with the callback of a deadline; `kwargs` as the SDK serializes them."""
+    from airflow.sdk.execution_time.callback_supervisor import execute_callback as execute
+    from airflow.sdk.serde import deserialize as serde_deserialize
+
+    succeeded, message = execute(path, serde_deserialize(kwargs), Path(file), Path(directory), log)
+    if not succeeded and not log.errors:
+        log.error("Callback failed", error=message)
+
+
 def resume_with_event(stored: str | None, payload: Any) -> dict[str, Any]:
     """What `handle_event_submit` makes of a task's `next_kwargs` and an event: new ones, or why the task cannot be resumed."""
     from airflow.models.trigger import _decode_next_kwargs

@@ -71,10 +71,19 @@ class DagZygote(ForkServer):
         shared_heap.share(immortal=False)
 
     def handle(self, command: Command) -> None:
-        if command["op"] != "task":
-            raise ValueError(command["op"])
         token = command["token"]
-        self.fork(token, lambda: _run_task(self.agent, token))
+        if command["op"] == "task":
+            self.fork(token, lambda: _run_task(self.agent, token))
+        elif command["op"] == "callback":
+            self.fork(token, lambda: self._run_callback(command))
+        else:
+            raise ValueError(command["op"])
+
+    def _run_callback(self, command: Command) -> NoReturn:
+        # Imported only where it runs.
+        from leoflow_runtime import callbacks
+
+        callbacks.run(command, self.agent, self.bag, self.directory, self.file)
 
 
 def _run_task(agent: AgentConnection, token: str) -> NoReturn:

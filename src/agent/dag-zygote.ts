@@ -77,6 +77,22 @@ export class DagZygote {
     }
   }
 
+  /** A connected child that does something else than a task. */
+  async fork(command: { op: string; [key: string]: unknown }, connections: readonly string[]): Promise<ForkedChild> {
+    this.#users++;
+    if (this.#idleTimer) clearTimeout(this.#idleTimer);
+    const child = await this.#control.then(
+      (control) => control.fork(command, connections),
+      (error: unknown) => {
+        this.#release();
+        throw error;
+      },
+    );
+    void child.exited.then(() => this.#release());
+    await child.connected;
+    return child;
+  }
+
   #release(): void {
     this.#users--;
     if (this.#users > 0 || this.#ended) return;

@@ -1,12 +1,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import type { CallbackHost, CallbackOutcome, DueCallback } from "../domain/callback.ts";
 import type { ParseRequest, ParseResult } from "../domain/parse-result.ts";
 import type { Reply, TaskExecution, ToSupervisor } from "../domain/task-execution.ts";
 import type { Workload } from "../domain/workload.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import { AgentSocket } from "./agent-socket.ts";
 import { BaseZygote } from "./base-zygote.ts";
+import { CALLBACK_CONNECTIONS, superviseCallback } from "./callback-process.ts";
 import { OomCounter } from "./exit-reason.ts";
 import { DagZygote, TASK_CONNECTIONS } from "./dag-zygote.ts";
 import type { ForkedChild } from "./forked-child.ts";
@@ -44,13 +46,15 @@ const TASK_OVERTIME_MS = 20_000;
 /** A base zygote takes seconds to come back, so it stays longer than a DAG's. */
 const IDLE_BASE_FACTOR = 10;
 const START_ATTEMPTS = 3;
+/** Airflow lets an executor's callback run for ever; here it would keep others from running. */
+const MAX_CALLBACK_SECONDS = 3600;
 /** A connection test may wait for a network timeout. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** A socket path may have 100 bytes; its file name has 20. */
 const MAX_SOCKET_DIR_BYTES = 70;
 
 /** Runs tasks and parses files in forks of warm Python processes. */
-export class PythonRuntime implements Service {
+export class PythonRuntime implements Service, CallbackHost {
   readonly #kit: Kit;
   readonly #deps: PythonRuntimeDeps;
   readonly #config: PythonRuntimeConfig;
@@ -168,6 +172,19 @@ export class PythonRuntime implements Service {
     return task !== undefined;
   }
 
+  async runCallback(callback: DueCallback): Promise<CallbackOutcome> {
+    const { logsDir } = this.#config;
+    return await superviseCallback(
+      this.#kit,
+      {
+        fork: async (one) => this.#zygote(one).fork({ op: "callback", data: one.data }, CALLBACK_CONNECTIONS),
+        handle: this.#deps.parseHandler,
+      },
+      { logsDir, maxSeconds: MAX_CALLBACK_SECONDS },
+      callback,
+    );
+  }
+
   async parseFile(request: ParseRequest): Promise<ParseResult> {
     const control = await this.#base(request.environment).control();
     return await parseInChild(control, request, this.#deps.parseHandler);
@@ -196,7 +213,11 @@ export class PythonRuntime implements Service {
     return await askPython(await this.#base(environment).control(), request, REQUEST_TIMEOUT_MS);
   }
 
-  #zygote({ environment, archiveDigest, dagRelPath }: Workload): DagZygote {
+  #zygote({
+    environment,
+    archiveDigest,
+    dagRelPath,
+  }: Pick<Workload, "environment" | "archiveDigest" | "dagRelPath">): DagZygote {
     if (this.#stopping) throw new Error("Leoflow is being stopped");
     const key = JSON.stringify([environment, archiveDigest, dagRelPath]);
     const known = this.#zygotes.get(key);

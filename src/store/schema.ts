@@ -2,10 +2,12 @@ import type { Generated, GeneratedAlways } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { AssetSchema } from "./schema-assets.ts";
+import type { BackfillSchema } from "./schema-backfills.ts";
+import type { CallbackSchema } from "./schema-callbacks.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 
 /** The tables of migrations/, as Kysely sees them. `json` columns are text: see kit/json-text.ts. */
-export interface Schema extends AssetSchema {
+export interface Schema extends AssetSchema, BackfillSchema, CallbackSchema {
   dag: DagTable;
   dag_tag: DagTagTable;
   dag_version: DagVersionTable;
@@ -59,6 +61,7 @@ export interface DagTable {
   next_dagrun_data_interval_start: Instant | null;
   next_dagrun_data_interval_end: Instant | null;
   next_dagrun_create_after: Instant | null;
+  timetable_error: Generated<string | null>;
   current_version_id: string | null;
   last_parsed_time: Instant | null;
   last_parse_duration: number | null;

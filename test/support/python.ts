@@ -121,9 +121,13 @@ export interface TestRuntime {
   workload(changes: Partial<Workload>): Workload;
 }
 
-/** A PythonRuntime with a home of its own. Stop it in afterAll. */
-export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}): Promise<TestRuntime> {
+/** A PythonRuntime with a home of its own; `variables` are added to its environment. Stop it in afterAll. */
+export async function startTestRuntime(
+  config: Partial<PythonRuntimeConfig> = {},
+  variables: Record<string, string> = {},
+): Promise<TestRuntime> {
   const home = mkdtempSync(join(tmpdir(), "leoflow-agent-test-"));
+  const env = { ...pythonEnv(home), ...variables };
   const workspace = join(home, "workspace");
   const flags = join(home, "flags");
   mkdirSync(workspace);
@@ -139,7 +143,7 @@ export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}
       workspace,
       environments: testPython,
       versionDir: () => workspace,
-      env: pythonEnv(home),
+      env,
       idleSeconds: 60,
       graceMs: 2000,
       heartbeatMs: 5000,
@@ -152,7 +156,7 @@ export async function startTestRuntime(config: Partial<PythonRuntimeConfig> = {}
     execution,
     home,
     workspace,
-    env: pythonEnv(home),
+    env,
     flags,
     write(path, text) {
       mkdirSync(dirname(join(workspace, path)), { recursive: true });
