@@ -15,6 +15,7 @@ import type { Logger } from "../../kit/service.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { commandError, runCommand } from "../command.ts";
 import type { Progress } from "../progress.ts";
+import { runTied } from "../tied-command.ts";
 import { freeBytesOf } from "../upgrade/free-bytes.ts";
 import { carrySettingsOver } from "./carry-settings.ts";
 import { swapIn, writeNote } from "./cluster-swap.ts";
@@ -25,7 +26,6 @@ import { initCluster, POSTGRES_ENVIRONMENT, POSTGRES_USER } from "./init-cluster
 import { leoflowConf } from "./settings.ts";
 import { chooseSocketDir, makeSocketDir } from "./socket-dir.ts";
 import { recoverStaleServer } from "./stale-server.ts";
-import { runTied } from "./tied-command.ts";
 import { withServer } from "./passing-server.ts";
 
 export interface MajorUpgradeOptions {

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { runCommand } from "../command.ts";
 import type { LeoflowPaths } from "../paths.ts";
 import type { Progress } from "../progress.ts";
+import { runTied } from "../tied-command.ts";
 import { ensureUv, noPythonError, uvEnvironment } from "./uv.ts";
 
 /** Pinned per release; the folder ~/.leoflow/python/ changes only when this does. */
@@ -19,18 +19,30 @@ export interface Interpreter {
   executable: string;
   /** "3.12.16" */
   version: string;
+  /** How uv is told to use it. */
+  request: string[];
+}
+
+interface PinnedSearch {
+  found: Interpreter | undefined;
+  /** What uv said. */
+  output: string;
 }
 
 /** uv and a CPython, found or installed when first asked for: a start that finds everything in place needs neither. */
 export class Toolchain {
   readonly paths: LeoflowPaths;
+  /** The CPython to have. */
+  readonly pinned: string;
   readonly #progress: Progress;
   readonly #signal: AbortSignal | undefined;
   #uv: Promise<string> | undefined;
+  #pinnedFound: Promise<PinnedSearch> | undefined;
   #interpreter: Promise<Interpreter> | undefined;
 
-  constructor(paths: LeoflowPaths, progress: Progress, signal?: AbortSignal) {
+  constructor(paths: LeoflowPaths, progress: Progress, signal?: AbortSignal, pinned = PINNED_PYTHON) {
     this.paths = paths;
+    this.pinned = pinned;
     this.#progress = progress;
     this.#signal = signal;
   }
@@ -41,14 +53,25 @@ export class Toolchain {
     return (this.#uv ??= ensureUv(this.paths, this.#progress, this.#signal));
   }
 
+  /** The pinned CPython, found or installed; undefined where it cannot be had. */
+  async pinnedInterpreter(): Promise<Interpreter | undefined> {
+    return (await (this.#pinnedFound ??= this.#findPinned())).found;
+  }
+
+  /** The pinned one, else one of this machine that serves. */
   interpreter(): Promise<Interpreter> {
     return (this.#interpreter ??= this.#findInterpreter());
   }
 
-  /** Runs uv with our folders and without the user's virtual environment. */
+  /** Whether this release's packages are made for that Python. */
+  fits(version: string): boolean {
+    return version === this.pinned || FITTING.some((minor) => version.startsWith(`${minor}.`));
+  }
+
+  /** Runs uv with our folders and without the user's virtual environment. It ends with us: the next start makes the same folders. */
   async run(args: readonly string[], onLine?: (line: string) => void, env: Record<string, string> = {}) {
     const uv = await this.uv();
-    return runCommand([uv, ...args, ...this.#bundled(args)], {
+    return runTied([uv, ...args, ...this.#bundled(args)], {
       signal: this.#signal,
       env: {
         ...uvEnvironment,
@@ -74,35 +97,42 @@ export class Toolchain {
     return existsSync(mirror) ? { UV_PYTHON_INSTALL_MIRROR: pathToFileURL(mirror).href } : {};
   }
 
-  async #findInterpreter(): Promise<Interpreter> {
-    const present = await this.#find(["--managed-python", PINNED_PYTHON]);
-    if (present) return present;
+  async #findPinned(): Promise<PinnedSearch> {
+    const present = await this.#findManaged();
+    if (present) return { found: present, output: "" };
     await this.uv();
-    const installed = await this.#progress.step(`Look for CPython ${PINNED_PYTHON}`, async (detail) => {
-      // Few retries: there is a way out below, and a machine without a network must not wait for it.
+    return this.#progress.step(`Look for CPython ${this.pinned}`, async (detail) => {
+      // Few retries: there is a way out, and a machine without a network must not wait for it.
       const result = await this.run(
-        ["python", "install", "--no-bin", "--install-dir", this.paths.python, PINNED_PYTHON],
+        ["python", "install", "--no-bin", "--install-dir", this.paths.python, this.pinned],
         detail,
         { UV_HTTP_RETRIES: "1" },
       );
-      const found = result.code === 0 ? await this.#find(["--managed-python", PINNED_PYTHON]) : undefined;
-      if (found) return { found };
-      for (const version of FITTING) {
-        const system = await this.#find(["--system", "--no-managed-python", `cpython-${version}`]);
-        if (system) {
-          detail(`not to be had, Python ${system.version} of this machine serves`);
-          return { found: system };
-        }
-      }
-      return { output: result.output };
+      const found = result.code === 0 ? await this.#findManaged() : undefined;
+      return { found, output: result.output };
     });
-    if (installed.found === undefined) throw noPythonError(installed.output);
-    if (installed.found.version !== PINNED_PYTHON) {
-      this.#progress.note(
-        `CPython ${PINNED_PYTHON} could not be downloaded; using ${installed.found.executable} (Python ${installed.found.version})`,
-      );
+  }
+
+  async #findInterpreter(): Promise<Interpreter> {
+    const { found, output } = await (this.#pinnedFound ??= this.#findPinned());
+    if (found) return found;
+    for (const version of FITTING) {
+      const system = await this.#find(["--system", "--no-managed-python", `cpython-${version}`]);
+      if (!system) continue;
+      if (system.version !== this.pinned) {
+        this.#progress.note(
+          `CPython ${this.pinned} could not be downloaded; using ${system.executable} (Python ${system.version})`,
+        );
+      }
+      return system;
     }
-    return installed.found;
+    throw noPythonError(output);
+  }
+
+  /** Asked for by version, or uv would put its link to the newest patch into an environment, which then changes by itself. */
+  async #findManaged(): Promise<Interpreter | undefined> {
+    const found = await this.#find(["--managed-python", this.pinned]);
+    return found && { ...found, request: ["--managed-python", "--python", this.pinned] };
   }
 
   async #find(args: string[]): Promise<Interpreter | undefined> {
@@ -110,6 +140,8 @@ export class Toolchain {
     const version = /^(\d+\.\d+\.\d+)/.exec(result.stdout.trim())?.[1];
     if (result.code !== 0 || version === undefined) return undefined;
     const path = await this.run(["python", "find", "--no-python-downloads", ...args]);
-    return path.code === 0 ? { executable: path.stdout.trim(), version } : undefined;
+    if (path.code !== 0) return undefined;
+    const executable = path.stdout.trim();
+    return { executable, version, request: ["--python", executable] };
   }
 }

@@ -1,19 +1,19 @@
 import { spawn } from "node:child_process";
-import { childEnvironment } from "../../kit/config.ts";
-import type { CommandResult } from "../command.ts";
+import { childEnvironment } from "../kit/config.ts";
+import type { CommandResult } from "./command.ts";
 
 const KEPT_OUTPUT = 64 * 1024;
 
 export interface TiedOptions {
-  env: Record<string, string | undefined>;
-  cwd: string;
+  env?: Record<string, string | undefined>;
+  cwd?: string;
   onLine?: (line: string) => void;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Runs a program, and all that it starts, which ends when we end, however we end: a pg_upgrade that goes on by itself would
- * write into the cluster that the next start makes. A shell reads a pipe that only we hold, as PostgreSQL's guardian does.
+ * Runs a program, and all that it starts, which ends when we end, however we end: a pg_upgrade or a uv that goes on by itself
+ * would write into what the next start makes. A shell reads a pipe that only we hold, as PostgreSQL's guardian does.
  */
 export function runTied(command: readonly string[], options: TiedOptions): Promise<CommandResult> {
   options.signal?.throwIfAborted();
@@ -26,12 +26,13 @@ export function runTied(command: readonly string[], options: TiedOptions): Promi
       env: childEnvironment(options.env),
     });
     const group = child.pid;
+    // dash's kill takes no `--` before the group.
     const guardian =
       group === undefined
         ? undefined
         : spawn(
             "/bin/sh",
-            ["-c", `trap '' INT TERM HUP; read -r _; kill -9 -- "-$1" 2>/dev/null`, "sh", String(group)],
+            ["-c", `trap '' INT TERM HUP; read -r _; kill -9 "-$1" 2>/dev/null`, "sh", String(group)],
             {
               stdio: ["pipe", "ignore", "ignore"],
               detached: true,
