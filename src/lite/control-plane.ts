@@ -1,5 +1,4 @@
-import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import { PythonRuntime } from "../agent/python-runtime.ts";
@@ -27,6 +26,7 @@ import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../stor
 import { currentPasswordHash } from "./admin-password.ts";
 import { METRICS_PORT, MetricsServer } from "./metrics.ts";
 import { silentProgress } from "./progress.ts";
+import { runtimeIdentity } from "./python/runtime-identity.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import { uvEnvironment } from "./python/uv.ts";
 import type { ControlPlane, ControlPlaneOptions } from "./start.ts";
@@ -152,7 +152,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       workspace: config.workspace,
       versionsFolder: paths.versions,
       pausedAtCreation: true,
-      runtime: createHash("sha256").update(readFileSync(lockFile)).digest("hex"),
+      runtime: runtimeIdentity(paths),
     },
   );
 

@@ -15,7 +15,8 @@ export interface LiteHome {
   home: string;
   workspace: string;
   port: number;
-  start(options?: { args?: string[]; env?: Record<string, string> }): Promise<Lite>;
+  /** `program` is another Leoflow than the home's, for this start. */
+  start(options?: { args?: string[]; env?: Record<string, string>; program?: readonly string[] }): Promise<Lite>;
   /** Ends what still runs and deletes all. */
   remove(): Promise<void>;
 }
@@ -44,8 +45,8 @@ export async function createLiteHome(program?: readonly string[]): Promise<LiteH
     home: paths.home,
     workspace,
     port,
-    async start({ args = [], env = {} } = {}) {
-      const lite = await start(command, paths.home, workspace, port, args, env, children);
+    async start({ args = [], env = {}, program: other = command } = {}) {
+      const lite = await start(other, paths.home, workspace, port, args, env, children);
       await lite.client.login(ADMIN, PASSWORD);
       return lite;
     },
