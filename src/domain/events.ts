@@ -21,6 +21,8 @@ export type LeoflowEvent =
   | { kind: "dag-run"; dagRunId: number }
   /** A DAG changed: new version, paused, unpaused, removed. */
   | { kind: "dag"; dagId: string }
+  /** Assets that these DAGs wait for were updated. */
+  | { kind: "assets-updated"; dagIds: readonly string[] }
   /** Pool sizes changed: what waits for slots may go. */
   | { kind: "pool" }
   /** These tries were taken away (cleared, marked, timed out): end their processes. */

@@ -18,7 +18,7 @@ import { errorResponse, OK_RESPONSE, ok, refusalReply, refuse, replyTo, type Ans
 import type { ExecutionContext, MessageHandler } from "./context.ts";
 import { MessageFieldError } from "./message-fields.ts";
 
-/** The Execution API's `DagRun`. Asset events that made the run come with assets. */
+/** The Execution API's `DagRun`. */
 export function dagRunFields(row: ExecutionDagRunRow): Record<string, unknown> {
   return {
     dag_id: row.dag_id,
@@ -34,7 +34,7 @@ export function dagRunFields(row: ExecutionDagRunRow): Record<string, unknown> {
     state: row.state,
     conf: row.conf === null ? null : new RawJson(row.conf),
     triggering_user_name: row.triggering_user_name,
-    consumed_asset_events: [],
+    consumed_asset_events: row.consumed_asset_events === null ? [] : new RawJson(row.consumed_asset_events),
     partition_key: row.partition_key,
     partition_date: row.partition_date,
     note: row.note,
@@ -125,7 +125,7 @@ export async function triggerDagRun(
   const interval =
     logicalDate === null || current_version_id === null
       ? null
-      : await x.deps.manualDataInterval(await x.deps.graph(current_version_id), runAfter);
+      : await x.deps.manualDataInterval(current_version_id, runAfter);
   const creation = await x.deps.createDagRun(db, {
     dagId,
     runId,

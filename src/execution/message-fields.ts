@@ -98,6 +98,11 @@ export class MessageFields {
     return text === "null" ? null : text;
   }
 
+  /** Whatever it is, null when absent. */
+  plain(name: string): unknown {
+    return this.#plain(name);
+  }
+
   #plain(name: string): unknown {
     const value = this.#fields[name];
     return (value instanceof RawJson ? (JSON.parse(value.text) as unknown) : value) ?? null;

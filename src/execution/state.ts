@@ -3,6 +3,7 @@ import type { JsonText } from "../kit/json-text.ts";
 import { newId } from "../kit/ids.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import { nextRetryAt } from "../domain/retry.ts";
+import { readOutletReport, type OutletReport } from "../domain/asset/outlet-events.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
 import {
   awaitInputTaskInstance,
@@ -14,9 +15,11 @@ import { failFastTaskInstance, finishTaskInstance, type Finish } from "../store/
 import type { SettledRow } from "../store/execution-settled.ts";
 import { whereabouts } from "../store/execution-liveness.ts";
 import { findLiveTry, type LiveTryRow } from "../store/execution-task-instance.ts";
+import { succeedWithOutlets } from "../store/outlet-events.ts";
 import { isTransient } from "./database-retry.ts";
 import { ok, refuse, replyTo, type Answer } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
+import type { MessageFields } from "./message-fields.ts";
 
 // `PATCH /task-instances/{id}/state`, one function per kind of new state. Invariants:
 // 1. Only a running try changes state, and only under the id it was started with: every statement is guarded by both.
@@ -31,9 +34,29 @@ interface Report {
   renderedMapIndex: string | null;
 }
 
-/** Asset events come with assets: outlets are taken note of nowhere yet. */
-export async function succeedTask(x: ExecutionContext, report: Report): Promise<StateChange> {
-  return await changed(x, report.id, "success", finish(x, { ...report, state: "success" }));
+/** `outlets`: what the task updated; events of it are written together with its state. */
+export async function succeedTask(
+  x: ExecutionContext,
+  report: Report,
+  outlets: OutletReport | null = null,
+): Promise<StateChange> {
+  const end = { ...report, state: "success" as const };
+  return await changed(x, report.id, "success", outlets ? finishWithOutlets(x, end, outlets) : finish(x, end));
+}
+
+async function finishWithOutlets(
+  x: ExecutionContext,
+  end: Omit<Finish, "now">,
+  outlets: OutletReport,
+): Promise<SettledRow | null> {
+  const now = x.kit.clock.now();
+  const done = await succeedWithOutlets(x.deps.database.db, { ...end, now }, outlets, { now, graph: x.deps.graph });
+  if (!done) return null;
+  for (const asset of done.inactive) {
+    x.kit.logger.warn({ task: done.settled.task_id, asset }, "a task has updated an asset that is not active");
+  }
+  if (done.dagIds.length > 0) x.deps.bus.publish({ kind: "assets-updated", dagIds: done.dagIds });
+  return done.settled;
 }
 
 export async function endTask(
@@ -184,7 +207,7 @@ async function wakeAfter(
 }
 
 /** null when there is none to be had: then the try ends by what its row says, rather than never. */
-async function graphOf(x: ExecutionContext, live: LiveTryRow): Promise<DagGraph | null> {
+export async function graphOf(x: ExecutionContext, live: LiveTryRow): Promise<DagGraph | null> {
   if (live.dag_version_id === null) return null;
   try {
     return await x.deps.graph(live.dag_version_id);
@@ -239,13 +262,25 @@ export function notLive(archived: boolean) {
     : refuse(404, "not_found", "Task Instance not found");
 }
 
+function outletsOf(message: MessageFields): Answer<OutletReport> | null {
+  try {
+    const report = readOutletReport(message.plain("task_outlets"), message.optionalJson("outlet_events"));
+    return report && ok(report);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return refuse(422, "invalid_partition_key", error.message);
+  }
+}
+
 const NO_CALLER = refuse(404, "not_found", "Task Instance not found");
 
 export const stateMessages = {
   SucceedTask: async (x, id, message) => {
     if (id === null) return replyTo(NO_CALLER);
     const renderedMapIndex = message.optionalText("rendered_map_index");
-    return replyTo(await succeedTask(x, { id, endDate: message.instant("end_date"), renderedMapIndex }));
+    const end = { id, endDate: message.instant("end_date"), renderedMapIndex };
+    const outlets = outletsOf(message);
+    return replyTo(outlets?.kind === "refused" ? outlets : await succeedTask(x, end, outlets?.value));
   },
   // Settled when the process is gone, with `exited`: until then its callbacks run.
   TaskState: () => replyTo(ok(null)),

@@ -185,12 +185,20 @@ export class TriggerFeeder implements Service {
     if (!graph.tasks.get(row.task_id)?.startFromTrigger) return null;
     const found = await startContextOf(this.#deps.database.db, row);
     if (!found) return null;
-    const { serialized, conf, clear_number: _, triggering_user_name: __, note: ___, ...run } = found;
+    const {
+      serialized,
+      conf,
+      consumed_asset_events,
+      clear_number: _,
+      triggering_user_name: __,
+      note: ___,
+      ...run
+    } = found;
     const dagRun = {
       ...run,
       start_date: run.start_date ?? this.#kit.clock.now(),
       conf: conf === null ? null : new RawJson(conf),
-      consumed_asset_events: [],
+      consumed_asset_events: consumed_asset_events === null ? [] : new RawJson(consumed_asset_events),
     };
     return { dag: serialized, dagRun };
   }

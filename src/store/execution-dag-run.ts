@@ -22,12 +22,27 @@ export interface ExecutionDagRunRow {
   partition_key: string | null;
   partition_date: Instant | null;
   note: string | null;
+  /** The events it was made for, as Airflow's AssetEventDagRunReference; null when assets did not make it. */
+  consumed_asset_events: JsonText | null;
 }
+
+/** Only for runs that assets made: of others, PostgreSQL does not look. Extras stay as they were written. */
+const CONSUMED_ASSET_EVENTS = `case when r.run_type = 'asset_triggered' then (
+    select json_agg(json_build_object('asset', json_build_object('name', a.name, 'uri', a.uri, 'extra', a.extra),
+      'extra', e.extra, 'source_task_id', e.source_task_id, 'source_dag_id', e.source_dag_id,
+      'source_run_id', e.source_run_id, 'source_map_index', e.source_map_index,
+      'source_aliases', (select coalesce(json_agg(json_build_object('name', al.name) order by al.id), '[]')
+        from asset_alias_asset_event link join asset_alias al on al.id = link.alias_id where link.event_id = e.id),
+      'timestamp', to_char(e.timestamp at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'partition_key', e.partition_key) order by e.timestamp, e.id)
+    from dagrun_asset_event consumed join asset_event e on e.id = consumed.event_id join asset a on a.id = e.asset_id
+    where consumed.dag_run_id = r.id) end as consumed_asset_events`;
 
 /** Columns of `dag_run r` that make an ExecutionDagRunRow. */
 export const DAG_RUN_COLUMNS =
   "r.dag_id, r.run_id, r.logical_date, r.data_interval_start, r.data_interval_end, r.run_after, r.start_date, r.end_date, " +
-  "r.clear_number, r.run_type, r.state, r.conf, r.triggering_user_name, r.partition_key, r.partition_date, r.note";
+  "r.clear_number, r.run_type, r.state, r.conf, r.triggering_user_name, r.partition_key, r.partition_date, r.note, " +
+  CONSUMED_ASSET_EVENTS;
 
 export async function findDagRun(db: Database, dagId: string, runId: string): Promise<ExecutionDagRunRow | null> {
   const { rows } = await sql<ExecutionDagRunRow>`
