@@ -179,9 +179,9 @@ export class Triggerer implements TriggerHost, Service {
   }
 
   /** Whether the class comes from the DAG's own files: other versions may have another one of that name. */
-  #holdsClass({ classpath, version }: RunTrigger): boolean {
+  #holdsClass({ classpath, codePath = classpath, version }: RunTrigger): boolean {
     if (!version) return false;
-    const top = classpath.split(".")[0] ?? "";
+    const top = codePath.split(".")[0] ?? "";
     const key = JSON.stringify([version.archiveDigest, dirname(version.dagRelPath), top]);
     let own = this.#own.get(key);
     if (own === undefined) {

@@ -37,6 +37,7 @@ export interface DagGraph {
   edgeInfo: Readonly<Record<string, Readonly<Record<string, { label?: string }>>>>;
   hasOnSuccessCallback: boolean;
   hasOnFailureCallback: boolean;
+  hasDeadlines: boolean;
   hasTaskConcurrencyLimits: boolean;
   ownerLinks: Readonly<Record<string, string>>;
   /** The DAG's file when it was serialized. */
@@ -71,6 +72,11 @@ export interface TaskNode {
   retryExponentialBackoff: number;
   maxRetryDelaySeconds: number | null;
   hasRetryPolicy: boolean;
+  hasOnFailureCallback: boolean;
+  hasOnRetryCallback: boolean;
+  /** In which case Airflow writes to whom the task names. */
+  emailOnFailure: boolean;
+  emailOnRetry: boolean;
   executionTimeoutSeconds: number | null;
   dependsOnPast: boolean;
   waitForDownstream: boolean;

@@ -21,6 +21,10 @@ export type LeoflowEvent =
   | { kind: "dag-run"; dagRunId: number }
   /** A DAG changed: new version, paused, unpaused, removed. */
   | { kind: "dag"; dagId: string }
+  /** A backfill was made, paused, unpaused or cancelled: its queued runs may start, or may not. */
+  | { kind: "backfill"; backfillId: number }
+  /** Callbacks wait to be run. */
+  | { kind: "callback" }
   /** Assets that these DAGs wait for were updated. */
   | { kind: "assets-updated"; dagIds: readonly string[] }
   /** Pool sizes changed: what waits for slots may go. */

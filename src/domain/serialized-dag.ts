@@ -7,6 +7,7 @@ import {
   flagOr,
   instantOrNull,
   isObject,
+  listOf,
   numberOr,
   objectOf,
   textOr,
@@ -76,6 +77,7 @@ export function parseSerializedDag(serialized: JsonText | object): DagGraph {
     edgeInfo: objectOf(dag["edge_info"]) as DagGraph["edgeInfo"],
     hasOnSuccessCallback: flagOr(dag["has_on_success_callback"], false),
     hasOnFailureCallback: flagOr(dag["has_on_failure_callback"], false),
+    hasDeadlines: listOf(dag["deadline"]).length > 0,
     hasTaskConcurrencyLimits: nodes.some(
       (task) => task.maxActiveTisPerDag !== null || task.maxActiveTisPerDagrun !== null,
     ),

@@ -55,6 +55,7 @@ export function parseTask(encoded: JsonObject, around: TaskSurroundings): TaskNo
   const hasInlets = listOf(field("inlets")).length > 0;
   const runsForItsCallbacks =
     flagOr(field("has_on_execute_callback"), false) || flagOr(field("has_on_success_callback"), false);
+  const hasEmail = textOr(field("email"), "") !== "" || listOf(field("email")).length > 0;
 
   const priorityWeight = numberOr(field("priority_weight"), 1);
   return {
@@ -72,6 +73,10 @@ export function parseTask(encoded: JsonObject, around: TaskSurroundings): TaskNo
     retryExponentialBackoff: multiplierOf(field("retry_exponential_backoff")),
     maxRetryDelaySeconds: numberOr(field("max_retry_delay"), null),
     hasRetryPolicy: flagOr(field("has_retry_policy"), false),
+    hasOnFailureCallback: flagOr(field("has_on_failure_callback"), false),
+    hasOnRetryCallback: flagOr(field("has_on_retry_callback"), false),
+    emailOnFailure: hasEmail && flagOr(field("email_on_failure"), true),
+    emailOnRetry: hasEmail && flagOr(field("email_on_retry"), true),
     executionTimeoutSeconds: numberOr(field("execution_timeout"), null),
     dependsOnPast: flagOr(field("depends_on_past"), false),
     waitForDownstream: flagOr(field("wait_for_downstream"), false),

@@ -7,6 +7,8 @@ export interface RunTrigger {
   id: number;
   /** Import path of its class. */
   classpath: string;
+  /** Import path of what it calls, when that says more about where its code is than its class. */
+  codePath?: string;
   /** What the class is made with: JSON of the SDK's serde, or what a worker encrypted. */
   kwargs: string;
   /** The try that waits for it; null for triggers that something else waits for (asset watchers, callbacks). */

@@ -3,6 +3,7 @@ import type { ProcessExit } from "../domain/task-execution.ts";
 import { finishTaskInstance } from "../store/execution-settle.ts";
 import { findLiveTry, type LiveTryRow } from "../store/execution-task-instance.ts";
 import type { ExecutionContext } from "./context.ts";
+import { settleWithCallbacks } from "./lost-callbacks.ts";
 import { mayRetry } from "./retry-rule.ts";
 import { failTry, publishSettled, retryTry } from "./state.ts";
 
@@ -28,7 +29,10 @@ export async function settleExit(x: ExecutionContext, id: string, exit: ProcessE
   const reason = exit.reason ?? describe(exit);
   const end = { endDate: exit.endDate, renderedMapIndex: null, reason, from };
   const again = mayRetry({ state: live.state, tryNumber: live.try_number, maxTries: live.max_tries });
-  const settled = again ? await retryTry(x, live, end) : await failTry(x, live, end);
+  const without = { state: again ? "up_for_retry" : "failed", reason, byTrigger: false } as const;
+  const settled = await settleWithCallbacks(x, live, without, () =>
+    again ? retryTry(x, live, end) : failTry(x, live, end),
+  );
   if (!settled) return;
   x.kit.logger.warn({ taskInstance: id, dagId: live.dag_id, taskId: live.task_id, state: settled.state }, reason);
   publishSettled(x, settled);

@@ -14,6 +14,7 @@ import {
 } from "../store/triggers.ts";
 import type { ExecutionContext } from "./context.ts";
 import { withDatabase } from "./database-retry.ts";
+import { settleWithCallbacks } from "./lost-callbacks.ts";
 import { mayRetry } from "./retry-rule.ts";
 import { publishSettled, retryTry } from "./state.ts";
 
@@ -27,8 +28,8 @@ type Report<K extends TriggerReport["kind"]> = Extract<TriggerReport, { kind: K 
 export interface TriggerHooks {
   /** An event of a trigger that no task waits for: an asset's watcher, a callback. */
   onEvent(triggerId: number, payload: JsonText): Promise<void>;
-  /** A trigger ended a task: no process of the task is there to call its callbacks. */
-  onTaskEnd(ended: LiveTryRow, callbacks: "success" | "failed" | "up_for_retry"): Promise<void>;
+  /** One of them failed, or cannot be run. */
+  onFailure(triggerId: number, reason: string): Promise<void>;
 }
 
 /** What becomes of the tasks that wait for triggers (`Trigger.submit_event`, `submit_failure`, `check_trigger_timeouts`). */
@@ -55,6 +56,7 @@ export class DeferredTasks implements TriggerOutcomes {
     }
     for (const report of reports) {
       if (report.kind === "event") await this.#hooks.onEvent(report.triggerId, report.payload);
+      else if (report.kind === "failure") await this.#hooks.onFailure(report.triggerId, reasonOf(report));
     }
   }
 
@@ -96,15 +98,16 @@ export class DeferredTasks implements TriggerOutcomes {
       state === "failed" && mayRetry({ state: live.state, tryNumber: live.try_number, maxTries: live.max_tries });
     // Before the state: who waits for the task may look at them at once.
     if (!again) await this.#push(live, xcoms);
-    const settled = again
-      ? await retryTry(x, live, end)
-      : await finishTaskInstance(x.deps.database.pool, { ...end, id: live.id, state, now });
+    const settle = () =>
+      again ? retryTry(x, live, end) : finishTaskInstance(x.deps.database.pool, { ...end, id: live.id, state, now });
+    // Of a success Airflow tells no callback.
+    const without = { state: again ? "up_for_retry" : "failed", reason: null, byTrigger: true } as const;
+    const settled = state === "failed" ? await settleWithCallbacks(x, live, without, settle) : await settle();
     if (!settled) return;
     // Airflow ends the others of a fail-fast DAG only for a failure that a process reports; the event would do it.
     if (settled.state === "failed" && live.fail_fast) {
       x.deps.bus.publish({ kind: "dag-run", dagRunId: settled.dag_run_id });
     } else publishSettled(x, settled);
-    if (state !== "skipped") await this.#hooks.onTaskEnd(live, again ? "up_for_retry" : state);
   }
 
   async #push(live: LiveTryRow, xcoms: ReadonlyMap<string, JsonText>): Promise<void> {
@@ -120,6 +123,10 @@ export class DeferredTasks implements TriggerOutcomes {
       });
     }
   }
+}
+
+function reasonOf({ error, traceback }: Report<"failure">): string {
+  return error ?? traceback?.join("").trim() ?? "it ended without an event";
 }
 
 function whyItFailed({ error, traceback }: Report<"failure">): JsonText {

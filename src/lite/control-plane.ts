@@ -23,6 +23,7 @@ import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
 import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
+import { createCallbacks } from "./callbacks.ts";
 import { currentPasswordHash } from "./admin-password.ts";
 import { METRICS_PORT, MetricsServer } from "./metrics.ts";
 import { silentProgress } from "./progress.ts";
@@ -65,8 +66,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   };
   const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
   const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), {
-    onEvent: async () => undefined,
-    onTaskEnd: async () => undefined,
+    onEvent: async (triggerId, payload) => void (await callbacks.onEvent(triggerId, payload)),
+    onFailure: async (triggerId, reason) => void (await callbacks.onFailure(triggerId, reason)),
   });
   const airflowHome = join(paths.home, "airflow");
   mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
@@ -86,6 +87,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       heartbeatMs: 5_000,
     },
   );
+  const callbacks = createCallbacks(kit, {
+    db,
+    bus,
+    secrets,
+    host: runtime,
+    triggersChanged: () => void triggerFeeder?.refresh(),
+  });
   const triggerer = new Triggerer(
     kit,
     {
@@ -190,6 +198,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     { name: "scheduler", everyMs: TICK_MS, run: () => scheduler.tick() },
     { name: "run creator", everyMs: TICK_MS, run: () => runCreator.check() },
     { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
+    { name: "callbacks", everyMs: TICK_MS, run: () => callbacks.runner.runOnce() },
+    { name: "deadlines", everyMs: TICK_MS, run: () => callbacks.deadlines.runOnce() },
     { name: "triggers", everyMs: TICK_MS, run: () => triggerFeeder?.runOnce() },
     { name: "jobs", everyMs: TICK_MS, run: () => heartbeatJobs(db, jobs) },
     // Airflow's triggerer gives no sign of life either while its runner gives none.
@@ -226,7 +236,14 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(triggerer);
     triggerFeeder = new TriggerFeeder(
       kit,
-      { database, bus, versions, host: triggerer, timeOut: (ids) => deferredTasks.timeOut(ids) },
+      {
+        database,
+        bus,
+        versions,
+        host: triggerer,
+        timeOut: (ids) => deferredTasks.timeOut(ids),
+        others: () => callbacks.triggers(),
+      },
       { jobId: triggererJob, startGraceSeconds: 5 },
     );
     await start(executor);
@@ -235,6 +252,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(scheduler);
     const { lost, requeued } = await reaper.adoptAfterRestart();
     if (lost + requeued > 0) kit.logger.info({ lost, requeued }, "took up the tasks of a Leoflow that ended");
+    await start(callbacks.runner);
+    await start(callbacks.deadlines);
     await start(triggerFeeder);
     await start(runCreator);
     await start(workspace);

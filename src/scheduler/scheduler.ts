@@ -10,7 +10,6 @@ import { pausedDags } from "../store/dag-schedule.ts";
 import type { Database } from "../store/database.ts";
 import {
   applyTransitions,
-  finishRun,
   insertTaskInstances,
   liveRunIds,
   loadRun,
@@ -18,9 +17,9 @@ import {
   type Transition,
 } from "../store/live-runs.ts";
 import { poolSizes } from "../store/pool-sizes.ts";
-import { timeOutRun } from "../store/run-timeout.ts";
 import type { StartFromTrigger } from "../store/triggers.ts";
 import { decideRun, type RunDecision } from "./decide-run.ts";
+import { callsBack, endRun, endRunByTime } from "./end-run.ts";
 import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
 import { Slots, type Candidate } from "./slots.ts";
@@ -429,10 +428,11 @@ export class Scheduler implements Service {
   }
 
   async #finish(run: LiveRun, state: "success" | "failed", reason: RunDecision["reason"]): Promise<void> {
-    if (!(await finishRun(this.#deps.db, run.row.id, state, this.#kit.clock.now()))) {
+    if (!(await endRun(this.#deps.db, run, { state, reason, now: this.#kit.clock.now() }))) {
       this.#stale.add(run.row.id);
       return;
     }
+    if (callsBack(run, state)) this.#deps.bus.publish({ kind: "callback" });
     const { maxConsecutiveFailedDagRuns: limit } = run.version.graph;
     if (reason === "task_failure" && limit > 0) await this.#pauseAfterFailures(run.row.dag_id, limit);
     this.#ended(run);
@@ -464,11 +464,12 @@ export class Scheduler implements Service {
   /** dagrun_timeout: the run fails, what has not finished is skipped, and its processes end. */
   async #timeOut(run: LiveRun): Promise<void> {
     try {
-      const taken = await timeOutRun(this.#deps.db, run.row.id, this.#kit.clock.now());
+      const taken = await endRunByTime(this.#deps.db, run, this.#kit.clock.now());
       this.#kit.logger.info({ dagId: run.row.dag_id, runId: run.row.run_id }, "the run has timed out");
       if (taken === null) this.reload([run.row.id]);
       else {
         this.#deps.bus.publish({ kind: "kill", ids: taken, reason: "its run has timed out (dagrun_timeout)" });
+        if (callsBack(run, "failed")) this.#deps.bus.publish({ kind: "callback" });
         this.#ended(run);
         this.#kick();
       }

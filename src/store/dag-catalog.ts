@@ -6,6 +6,7 @@ import type { ParsedDag } from "../domain/parse-result.ts";
 import { dropAssetReferences, syncAssets } from "./assets.ts";
 import { poolsOf, replaceTags, replaceWarnings } from "./dag-catalog-details.ts";
 import type { Database } from "./database.ts";
+import { hasDeadlines, insertDeadlineAlerts } from "./deadlines.ts";
 import type { DagTable, Schema } from "./schema.ts";
 import { inTransaction } from "./transaction.ts";
 
@@ -63,6 +64,10 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
       const versions = newVersions(file, accepted, known);
       for (const some of chunks(accepted)) await upsertDags(trx, file, some, versions, known, importError !== null);
       for (const some of chunks([...versions.values()])) await trx.insertInto("dag_version").values(some).execute();
+      await insertDeadlineAlerts(
+        trx,
+        [...versions.values()].flatMap((one) => (hasDeadlines(one.serialized) ? one.id : [])),
+      );
       await replaceTags(trx, accepted);
       await replaceWarnings(trx, accepted.map(poolsOf), file.warnings, file.parsedAt);
       await syncAssets(trx, accepted, file.parsedAt);

@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { DagRunType } from "../domain/states.ts";
 import type { Database } from "./database.ts";
+import { DEADLINES_OF_MADE_RUN } from "./deadlines.ts";
 
 export interface NewDagRun {
   dagId: string;
@@ -41,8 +42,8 @@ export async function createDagRun(db: Database, run: NewDagRun): Promise<DagRun
         ${run.note ?? null}, ${run.note == null ? null : (run.noteUserId ?? run.triggeringUserName)}, ${run.partitionKey ?? null}
       from current_dag
       on conflict do nothing
-      returning id
-    )
+      returning id, dag_id, dag_version_id, logical_date, queued_at
+    ), ${DEADLINES_OF_MADE_RUN}
     select made.id from current_dag left join made on true`.execute(db);
   const row = rows[0];
   if (!row) return { kind: "no_dag" };

@@ -1,12 +1,18 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
+import { addDagCallback } from "./callbacks.ts";
 import type { Database } from "./database.ts";
 
 /**
  * Fails a run that took too long and skips what has not finished (Airflow's SchedulerJobRunner._schedule_dag_run). Returns the
  * ids of tries that had a process; null when the run was no longer running.
  */
-export async function timeOutRun(db: Database, dagRunId: number, now: Instant): Promise<string[] | null> {
+export async function timeOutRun(
+  db: Database,
+  dagRunId: number,
+  now: Instant,
+  { callsBack }: { callsBack: boolean },
+): Promise<string[] | null> {
   return await db.transaction().execute(async (trx) => {
     const failed = await trx
       .updateTable("dag_run")
@@ -15,6 +21,10 @@ export async function timeOutRun(db: Database, dagRunId: number, now: Instant): 
       .where("state", "=", "running")
       .executeTakeFirst();
     if (failed.numUpdatedRows === 0n) return null;
+    if (callsBack) {
+      const relevant = "last-begun-unfinished";
+      await addDagCallback(trx, { id: dagRunId, state: "failed", reason: "timed_out", relevant, now });
+    }
     const { rows } = await sql<{ id: string; had_process: boolean }>`
       with unfinished as (
         select id, state from task_instance
