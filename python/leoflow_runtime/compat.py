@@ -298,6 +298,20 @@ def serialize(dag: Any) -> tuple[dict[str, Any], LazyDeserializedDAG]:
     return data, LazyDeserializedDAG(data=data, last_loaded=dag.last_loaded)
 
 
+def decode_timetable(type_name: str, data: dict[str, Any]) -> Any:
+    """A timetable of Airflow's own, or one that a plugin registers; raises when there is none."""
+    from airflow.serialization.decoders import decode_timetable as decode
+
+    return decode({"__type": type_name, "__var": data})
+
+
+def coerce_datetime(at: Any) -> Any:
+    """As pendulum; without a zone it is UTC."""
+    from airflow._shared.timezones.timezone import coerce_datetime as coerce
+
+    return coerce(at)
+
+
 def deserialize(data: dict[str, Any]) -> Any:
     return DagSerialization.from_dict(data)
 

@@ -49,7 +49,7 @@ def parse(command: Command) -> dict[str, Any]:
     path: str = command["path"]
     root: str = command["workspace"]
     started = time.monotonic()
-    limit = _limit_memory(command["memoryMb"])
+    limit = limit_memory(command["memoryMb"])
     put_on_path(root, path)
     known_modules = set(sys.modules)
     recorder = ReadRecorder(root)
@@ -108,7 +108,7 @@ def parse(command: Command) -> dict[str, Any]:
     }
 
 
-def _limit_memory(megabytes: int) -> Any:
+def limit_memory(megabytes: int) -> Any:
     """Lets this process allocate so much more than it has; returns what lifts the limit for our own work."""
     old = resource.getrlimit(resource.RLIMIT_DATA)
     try:

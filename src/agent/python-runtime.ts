@@ -2,8 +2,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import type { CallbackHost, CallbackOutcome, DueCallback } from "../domain/callback.ts";
+import type { SerializedTimetable } from "../domain/dag-graph.ts";
 import type { ParseRequest, ParseResult } from "../domain/parse-result.ts";
 import type { Reply, TaskExecution, ToSupervisor } from "../domain/task-execution.ts";
+import type { TimetableAnswer, TimetableQuestion } from "../domain/timetable/custom.ts";
 import type { Workload } from "../domain/workload.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import { AgentSocket } from "./agent-socket.ts";
@@ -16,6 +18,7 @@ import { resendLoggingFd } from "./logging-relay.ts";
 import { parseInChild } from "./parse-process.ts";
 import { askPython, type PythonRequest } from "./python-request.ts";
 import { TaskProcess } from "./task-process.ts";
+import { DEFAULT_TIMETABLE_ASKER, TimetableAsker, type TimetableAskerConfig } from "./timetable-asker.ts";
 
 export interface PythonRuntimeDeps {
   execution: TaskExecution;
@@ -40,6 +43,7 @@ export interface PythonRuntimeConfig {
   idleSeconds: number;
   graceMs: number;
   heartbeatMs: number;
+  timetables?: Partial<TimetableAskerConfig>;
 }
 
 const TASK_OVERTIME_MS = 20_000;
@@ -63,6 +67,7 @@ export class PythonRuntime implements Service, CallbackHost {
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
   /** How many processes of an environment run triggers. */
   readonly #triggering = new Map<string, number>();
+  readonly #timetables: TimetableAsker;
   readonly #oom = new OomCounter();
   readonly #user = { hostname: hostname(), unixname: userInfo().username };
   #agent: AgentSocket | null = null;
@@ -75,6 +80,10 @@ export class PythonRuntime implements Service, CallbackHost {
     this.#kit = kit;
     this.#deps = deps;
     this.#config = config;
+    this.#timetables = new TimetableAsker(
+      { control: (environment) => this.#base(environment).control(), handle: deps.parseHandler },
+      { ...DEFAULT_TIMETABLE_ASKER, ...config.timetables },
+    );
   }
 
   /** Opens the socket and begins to warm the default environment; does not wait for it. */
@@ -188,6 +197,15 @@ export class PythonRuntime implements Service, CallbackHost {
   async parseFile(request: ParseRequest): Promise<ParseResult> {
     const control = await this.#base(request.environment).control();
     return await parseInChild(control, request, this.#deps.parseHandler);
+  }
+
+  /** Asks a user's own timetable; resolves for whatever it does. */
+  async askTimetable(
+    environment: string,
+    timetable: SerializedTimetable,
+    question: TimetableQuestion,
+  ): Promise<TimetableAnswer> {
+    return await this.#timetables.ask(environment, timetable, question);
   }
 
   /** A process that runs triggers, connected as a task's is; `version` adds the modules of a DAG version. */

@@ -35,6 +35,7 @@ function context(over: Partial<ApiContext> = {}): ApiContext {
     bus: new EventBus(),
     secrets: fernet(newFernetKey()),
     graph: () => Promise.reject(new Error("no graph here")),
+    askTimetable: () => Promise.reject(new Error("no Python here")),
     logsDir: dir,
     workspace: dir,
     airflowPackageDir: join(dir, "site-packages"),

@@ -4,6 +4,7 @@ import type { Kit } from "../kit/service.ts";
 import type { SecretBox } from "../kit/fernet.ts";
 import type { EventBus } from "../domain/events.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
+import type { AskTimetable } from "../domain/timetable/custom.ts";
 import type { Database } from "../store/database.ts";
 
 /** Routes are written against this, so that bodies and queries are typed by their TypeBox schemas. */
@@ -30,6 +31,8 @@ export interface ApiContext {
   secrets: SecretBox;
   /** The graph of a DAG version; cached. Throws when the version does not exist. */
   graph(dagVersionId: string): Promise<DagGraph>;
+  /** Asks a DAG version's timetable, where it is a user's own. */
+  askTimetable: AskTimetable;
   /** Logs folder: files lie at `taskLogPath(...)` below it. */
   logsDir: string;
   /** The workspace's root: DAG files lie below it. */

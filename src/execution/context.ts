@@ -17,7 +17,7 @@ export interface ExecutionDeps {
   graph: (dagVersionId: string) => Promise<DagGraph>;
   createDagRun: (db: Database, run: NewDagRun) => Promise<DagRunCreation>;
   /** What a run that is made by hand covers, by the DAG's timetable. */
-  manualDataInterval: (graph: DagGraph, runAfter: Instant) => Promise<DataInterval | null>;
+  manualDataInterval: (dagVersionId: string, runAfter: Instant) => Promise<DataInterval | null>;
 }
 
 export interface ExecutionConfig {

@@ -5,15 +5,13 @@ import { PythonRuntime } from "../agent/python-runtime.ts";
 import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
 import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
-import type { DagGraph } from "../domain/dag-graph.ts";
 import { EventBus } from "../domain/events.ts";
-import { timetableFor } from "../domain/timetable/timetable-for.ts";
 import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
 import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
-import type { Instant } from "../kit/instant.ts";
+import { BackfillFinisher } from "../scheduler/backfill-finisher.ts";
 import { Reaper } from "../scheduler/reaper.ts";
 import { RunCreator } from "../scheduler/run-creator.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -31,6 +29,7 @@ import { runtimeIdentity } from "./python/runtime-identity.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import { uvEnvironment } from "./python/uv.ts";
 import type { ControlPlane, ControlPlaneOptions } from "./start.ts";
+import { createTimetables } from "./timetables.ts";
 import { ProjectEnvironments } from "./workspace/project-environments.ts";
 import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 
@@ -52,6 +51,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const graph = async (id: string) => (await versions.get(id)).graph;
   const secrets = fernet(config.fernet_key);
   bus.on("dag", ({ dagId }) => versions.forgetDag(dagId));
+  const timetables = createTimetables(versions, () => runtime);
 
   const executionDeps = {
     database,
@@ -59,10 +59,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     secrets,
     graph,
     createDagRun,
-    manualDataInterval: async (dag: DagGraph, runAfter: Instant) => {
-      const timetable = timetableFor(dag.timetable);
-      return timetable.kind === "custom" ? null : timetable.inferManualDataInterval(runAfter);
-    },
+    manualDataInterval: timetables.manualDataInterval,
   };
   const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
   const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), {
@@ -111,7 +108,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const executor = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
 
-  const runCreator = new RunCreator(kit, { db, bus, versions });
+  const runCreator = new RunCreator(kit, { db, bus, versions, askTimetable: timetables.ask });
+  const backfillFinisher = new BackfillFinisher(kit, { db });
   const scheduler = new Scheduler(
     kit,
     {
@@ -120,7 +118,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       versions,
       executor,
       startFromTrigger: (start) => deferredTasks.start(start),
-      runFinished: (dagId) => runCreator.refresh(dagId),
+      runFinished: (dagId) => {
+        runCreator.refresh(dagId);
+        backfillFinisher.check();
+      },
     },
     { parallelism: PARALLELISM, retryMs: 250 },
   );
@@ -171,6 +172,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       bus,
       secrets,
       graph,
+      askTimetable: timetables.ask,
       logsDir: paths.logs,
       workspace: config.workspace,
       airflowPackageDir: python.sitePackages,
@@ -197,6 +199,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const tick = new SlowTick(kit, [
     { name: "scheduler", everyMs: TICK_MS, run: () => scheduler.tick() },
     { name: "run creator", everyMs: TICK_MS, run: () => runCreator.check() },
+    { name: "backfills", everyMs: TICK_MS, run: () => backfillFinisher.runOnce() },
     { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
     { name: "callbacks", everyMs: TICK_MS, run: () => callbacks.runner.runOnce() },
     { name: "deadlines", everyMs: TICK_MS, run: () => callbacks.deadlines.runOnce() },
@@ -255,6 +258,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(callbacks.runner);
     await start(callbacks.deadlines);
     await start(triggerFeeder);
+    await start(backfillFinisher);
     await start(runCreator);
     await start(workspace);
     await start(metrics);

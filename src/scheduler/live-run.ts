@@ -22,7 +22,9 @@ export interface LiveRun {
 /** Reads what else the tasks of this DAG look at: the run before, and what branches decided. */
 export async function liveRun(db: Database, loaded: LoadedRun, version: LoadedVersion): Promise<LiveRun> {
   const tasks = [...version.graph.tasks.values()];
-  const dependingOnPast = tasks.filter((task) => task.dependsOnPast).map((task) => task.taskId);
+  // The first run of a backfill has no past.
+  const looksBack = loaded.run.backfill_ordinal !== 1;
+  const dependingOnPast = tasks.filter((task) => looksBack && task.dependsOnPast).map((task) => task.taskId);
   const { catchup } = version.graph;
   const previous =
     dependingOnPast.length === 0 ? null : await previousRun(db, loaded.run, { catchup, taskIds: dependingOnPast });

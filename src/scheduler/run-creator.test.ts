@@ -4,6 +4,7 @@ import { createTestDatabase, type TestDatabase } from "../../test/support/databa
 import { makeDag, makeVersion } from "../../test/support/factories.ts";
 import { addMicros, instantMicros, parseInstant, type Instant } from "../kit/instant.ts";
 import { EventBus } from "../domain/events.ts";
+import type { AskTimetable } from "../domain/timetable/custom.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { RunCreator } from "./run-creator.ts";
 
@@ -19,6 +20,7 @@ afterAll(() => database.close());
 let now: Instant = parseInstant("2026-03-01T10:30:00Z");
 const kit = { logger: pino({ level: "silent" }), clock: { now: () => now } };
 const made: RunCreator[] = [];
+const askTimetable: AskTimetable = () => Promise.reject(new Error("no timetable of a user's own here"));
 afterEach(async () => {
   for (const creator of made.splice(0)) await creator.stop();
   await database.pool.query("truncate dag cascade");
@@ -42,7 +44,12 @@ async function scheduled(dag: Record<string, unknown>, columns = {}): Promise<st
 
 async function start(): Promise<{ bus: EventBus; creator: RunCreator }> {
   const bus = new EventBus();
-  const creator = new RunCreator(kit, { db: database.db, bus, versions: new VersionCache(database.db) });
+  const creator = new RunCreator(kit, {
+    db: database.db,
+    bus,
+    versions: new VersionCache(database.db),
+    askTimetable,
+  });
   made.push(creator);
   await creator.start();
   await creator.settled();

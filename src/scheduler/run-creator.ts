@@ -2,17 +2,29 @@ import { Alarm } from "../kit/alarm.ts";
 import type { Instant } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus } from "../domain/events.ts";
+import type { AskTimetable } from "../domain/timetable/custom.ts";
 import { timetableFor } from "../domain/timetable/timetable-for.ts";
-import { randomSuffix, timeRestriction, type BuiltinTimetable, type NextRun } from "../domain/timetable/timetable.ts";
+import { randomSuffix, timeRestriction, type NextRun, type NextRunInput } from "../domain/timetable/timetable.ts";
 import { createDagRun, type DagRunCreation } from "../store/dag-run-creation.ts";
 import { dagSchedules, setNextRun, type DagScheduleRow } from "../store/dag-schedule.ts";
-import type { VersionCache } from "../store/dag-versions.ts";
+import type { LoadedVersion, VersionCache } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
+import { CustomSchedules } from "./custom-schedules.ts";
 
 export interface RunCreatorDeps {
   db: Database;
   bus: EventBus;
   versions: VersionCache;
+  askTimetable: AskTimetable;
+}
+
+/** What a DAG's timetable names next. */
+interface Named {
+  run: (NextRun & { runId: string }) | null;
+  /** Why there is none. */
+  error: string | null;
+  /** When to look again before the run is due; null: there is no need. */
+  lookAgainAt: Instant | null;
 }
 
 /**
@@ -21,24 +33,30 @@ export interface RunCreatorDeps {
  * 1. The next run follows from the DAG's last automated run, read from the database each time: nothing to lose in a crash.
  * 2. A run is made only while fewer than max_active_runs are queued or running; the end of a run asks again.
  * 3. A run that exists already (same run id or logical date) counts as made.
+ * 4. A user's own timetable is asked in Python; the DAGs do not wait for each other.
  */
 export class RunCreator implements Service {
   readonly #kit: Kit;
   readonly #deps: RunCreatorDeps;
   readonly #alarm: Alarm<string>;
   readonly #refreshing = new Map<string, Promise<void>>();
+  readonly #custom: CustomSchedules;
   #unsubscribe: (() => void) | undefined;
 
   constructor(kit: Kit, deps: RunCreatorDeps) {
     this.#kit = kit;
     this.#deps = deps;
+    this.#custom = new CustomSchedules(kit, deps.askTimetable);
     this.#alarm = new Alarm(kit.clock, (dagIds) => {
       for (const dagId of dagIds) this.refresh(dagId);
     });
   }
 
   async start(): Promise<void> {
-    this.#unsubscribe = this.#deps.bus.on("dag", ({ dagId }) => this.refresh(dagId));
+    this.#unsubscribe = this.#deps.bus.on("dag", ({ dagId }) => {
+      this.#custom.forget(dagId);
+      this.refresh(dagId);
+    });
     for (const row of await dagSchedules(this.#deps.db)) this.refresh(row.dag_id);
   }
 
@@ -46,6 +64,7 @@ export class RunCreator implements Service {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
     this.#alarm.clear();
+    this.#custom.stop();
     await Promise.allSettled(this.#refreshing.values());
   }
 
@@ -83,44 +102,66 @@ export class RunCreator implements Service {
         this.#alarm.set(dagId, null);
         return;
       }
-      const { graph } = await versions.get(row.current_version_id);
-      const timetable = timetableFor(graph.timetable);
-      if (timetable.kind === "custom") {
-        this.#kit.logger.warn({ dagId, timetable: timetable.typeName }, "custom timetables are not scheduled yet");
-        return;
-      }
-      const next: NextRun | null = timetable.canBeScheduled
-        ? timetable.nextRun({
-            last: standIn ?? lastRun(row),
-            restriction: timeRestriction(graph),
-            now: this.#kit.clock.now(),
-          })
-        : null;
-      const exceeds = graph.maxActiveRuns !== null && row.active_runs >= graph.maxActiveRuns;
+      const version = await versions.get(row.current_version_id);
+      const named = await this.#named(version, standIn ?? lastRun(row));
+      if (named === null) return;
+      const { run, lookAgainAt } = named;
+      const { maxActiveRuns } = version.graph;
+      const exceeds = maxActiveRuns !== null && row.active_runs >= maxActiveRuns;
       const blocked =
-        row.is_paused || exceeds || (row.allowed_run_types !== null && !row.allowed_run_types.includes("scheduled"));
-      const due = next !== null && next.runAfter <= this.#kit.clock.now();
-      if (next === null || blocked || !due) {
+        row.is_paused ||
+        row.has_import_errors ||
+        exceeds ||
+        (row.allowed_run_types !== null && !row.allowed_run_types.includes("scheduled"));
+      const due = run !== null && run.runAfter <= this.#kit.clock.now();
+      // One that names what was made already would do so for ever.
+      const standsStill = run !== null && standIn !== null && run.runAfter <= standIn.runAfter;
+      if (run === null || blocked || !due || standsStill) {
         await setNextRun(db, dagId, {
-          logicalDate: next?.logicalDate ?? null,
-          dataIntervalStart: next?.dataInterval?.start ?? null,
-          dataIntervalEnd: next?.dataInterval?.end ?? null,
-          createAfter: next?.runAfter ?? null,
+          logicalDate: run?.logicalDate ?? null,
+          dataIntervalStart: run?.dataInterval?.start ?? null,
+          dataIntervalEnd: run?.dataInterval?.end ?? null,
+          createAfter: run?.runAfter ?? null,
           exceedsMaxActiveRuns: exceeds,
+          timetableError: named.error,
         });
-        this.#alarm.set(dagId, blocked ? null : (next?.runAfter ?? null));
+        this.#alarm.set(dagId, earlier(blocked || standsStill ? null : (run?.runAfter ?? null), lookAgainAt));
         return;
       }
-      const made = await this.#create(dagId, timetable, next);
+      const made = await this.#create(dagId, run);
       if (made === "no_dag") return;
-      standIn = made === "exists" ? next : null;
+      standIn = made === "exists" ? run : null;
     }
   }
 
-  async #create(dagId: string, timetable: BuiltinTimetable, next: NextRun): Promise<DagRunCreation["kind"]> {
+  /** null: we are being stopped. */
+  async #named(version: LoadedVersion, last: NextRunInput["last"]): Promise<Named | null> {
+    const { dagId, graph } = version;
+    const timetable = timetableFor(graph.timetable);
+    const restriction = timeRestriction(graph);
+    if (timetable.kind === "custom") {
+      const next = await this.#custom.next({ dagId, versionId: version.id, last, restriction });
+      if (next === null) return null;
+      const { run, failure, lookAgainAt } = next;
+      const error = failure && (failure.details === "" ? failure.reason : `${failure.reason}\n\n${failure.details}`);
+      return { run, error, lookAgainAt };
+    }
+    try {
+      const run = timetable.canBeScheduled
+        ? timetable.nextRun({ last, restriction, now: this.#kit.clock.now() })
+        : null;
+      const runId = run && timetable.runId("scheduled", run, randomSuffix);
+      return { run: run && { ...run, runId: runId as string }, error: null, lookAgainAt: null };
+    } catch (error) {
+      this.#kit.logger.error({ err: error, dagId }, "the timetable gave no next run");
+      return { run: null, error: String(error), lookAgainAt: null };
+    }
+  }
+
+  async #create(dagId: string, next: NextRun & { runId: string }): Promise<DagRunCreation["kind"]> {
     const made = await createDagRun(this.#deps.db, {
       dagId,
-      runId: timetable.runId("scheduled", next, randomSuffix),
+      runId: next.runId,
       runType: "scheduled",
       logicalDate: next.logicalDate,
       dataIntervalStart: next.dataInterval?.start ?? null,
@@ -134,6 +175,10 @@ export class RunCreator implements Service {
     if (made.kind === "created") this.#deps.bus.publish({ kind: "dag-run", dagRunId: made.id });
     return made.kind;
   }
+}
+
+function earlier(one: Instant | null, other: Instant | null): Instant | null {
+  return one === null || (other !== null && other < one) ? other : one;
 }
 
 function lastRun(

@@ -23,6 +23,7 @@ import { callsBack, endRun, endRunByTime } from "./end-run.ts";
 import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
 import { Slots, type Candidate } from "./slots.ts";
+import { inStartOrder, RunningRuns, StartGate } from "./start-gate.ts";
 
 export interface SchedulerDeps {
   db: Database;
@@ -62,6 +63,7 @@ export class Scheduler implements Service {
   readonly #config: SchedulerConfig;
   readonly #slots: Slots;
   readonly #ready = new ReadyQueue();
+  readonly #gate: StartGate;
   readonly #runs = new Map<number, LiveRun>();
   readonly #stale = new Set<number>();
   readonly #dirty = new Set<number>();
@@ -81,6 +83,7 @@ export class Scheduler implements Service {
     this.#deps = deps;
     this.#config = config;
     this.#slots = new Slots(config.parallelism);
+    this.#gate = new StartGate(deps.db);
     this.#wake = new Alarm(kit.clock, (ids) => this.#decideAgain(ids));
     this.#timeouts = new Alarm(kit.clock, (ids) => this.#onTimeout(ids));
   }
@@ -92,6 +95,7 @@ export class Scheduler implements Service {
       bus.on("task-instance", (event) => this.#onTaskInstance(event)),
       bus.on("dag-run", ({ dagRunId }) => this.reload([dagRunId])),
       bus.on("dag", ({ dagId }) => this.#onDag(dagId)),
+      bus.on("backfill", ({ backfillId }) => this.#onBackfill(backfillId)),
       bus.on("pool", () => {
         this.#poolsChanged = true;
         this.#kick();
@@ -196,6 +200,13 @@ export class Scheduler implements Service {
   #onDag(dagId: string): void {
     this.#pausedChanged = true;
     this.#decideAgain([...this.#runs.values()].filter(({ row }) => row.dag_id === dagId).map(({ row }) => row.id));
+  }
+
+  #onBackfill(backfillId: number): void {
+    this.#gate.forget(backfillId);
+    this.#decideAgain(
+      [...this.#runs.values()].filter(({ row }) => row.backfill_id === backfillId).map(({ row }) => row.id),
+    );
   }
 
   #decideAgain(dagRunIds: readonly number[]): void {
@@ -311,13 +322,17 @@ export class Scheduler implements Service {
   }
 
   async #advanceDirty(): Promise<void> {
-    const runs = [...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined);
+    const runs = inStartOrder([...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined));
     this.#dirty.clear();
+    let running: RunningRuns | null = null;
     const decided: Decided[] = [];
     const ended: { run: LiveRun; state: "success" | "failed"; reason: RunDecision["reason"] }[] = [];
     for (const run of runs) {
       if (this.#paused.has(run.row.dag_id)) continue;
-      if (run.row.state === "queued" && !(await this.#startIfDue(run))) continue;
+      if (run.row.state === "queued") {
+        running ??= new RunningRuns(this.#runs.values());
+        if (!(await this.#startIfDue(run, running))) continue;
+      }
       const decision = await this.#decide(run, decided);
       const state = decision?.runState;
       if (state === "success" || state === "failed") ended.push({ run, state, reason: decision?.reason ?? null });
@@ -328,35 +343,21 @@ export class Scheduler implements Service {
     }
   }
 
-  async #startIfDue(run: LiveRun): Promise<boolean> {
+  async #startIfDue(run: LiveRun, running: RunningRuns): Promise<boolean> {
     const now = this.#kit.clock.now();
     if (run.row.run_after > now) {
       this.#wake.set(run.row.id, run.row.run_after);
       return false;
     }
-    const { maxActiveRuns } = run.version.graph;
-    if (
-      maxActiveRuns !== null &&
-      run.row.run_type !== "backfill" &&
-      this.#runningRuns(run.row.dag_id) >= maxActiveRuns
-    ) {
-      return false;
-    }
+    if (!(await this.#gate.isOpen(run, running))) return false;
     if (!(await startRun(this.#deps.db, run.row.id, now))) {
       this.#stale.add(run.row.id);
       return false;
     }
     run.row.state = "running";
     run.row.start_date = now;
+    running.add(run);
     return true;
-  }
-
-  #runningRuns(dagId: string): number {
-    let running = 0;
-    for (const { row } of this.#runs.values()) {
-      if (row.dag_id === dagId && row.state === "running" && row.run_type !== "backfill") running++;
-    }
-    return running;
   }
 
   /** Sorts the run's transitions into what is written now and what waits for slots. */

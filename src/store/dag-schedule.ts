@@ -7,6 +7,8 @@ export interface DagScheduleRow {
   dag_id: string;
   is_paused: boolean;
   is_stale: boolean;
+  /** Its file does not parse any more: the version that did gets no new runs. */
+  has_import_errors: boolean;
   current_version_id: string;
   allowed_run_types: string[] | null;
   next_dagrun_create_after: Instant | null;
@@ -21,7 +23,7 @@ export interface DagScheduleRow {
 /** Schedules of all DAGs that are live, or of one. The last automated run is the latest scheduled or backfilled one. */
 export async function dagSchedules(db: Database, dagId?: string): Promise<DagScheduleRow[]> {
   const { rows } = await sql<DagScheduleRow & { allowed: string | null }>`
-    select dag.dag_id, is_paused, is_stale, current_version_id, allowed_run_types as allowed, next_dagrun_create_after,
+    select dag.dag_id, is_paused, is_stale, has_import_errors, current_version_id, allowed_run_types as allowed, next_dagrun_create_after,
       last_run.logical_date as last_logical_date, last_run.data_interval_start as last_interval_start,
       last_run.data_interval_end as last_interval_end, last_run.run_after as last_run_after,
       (select count(*)::integer from dag_run r where r.dag_id = dag.dag_id and r.state in ('queued', 'running')
@@ -46,6 +48,8 @@ export interface NextRunFields {
   dataIntervalEnd: Instant | null;
   createAfter: Instant | null;
   exceedsMaxActiveRuns: boolean;
+  /** Why a timetable named no run; null: it was not at fault. */
+  timetableError: string | null;
 }
 
 /** What the UI shows as the next run, and what the scheduler waits for. */
@@ -58,6 +62,7 @@ export async function setNextRun(db: Database, dagId: string, next: NextRunField
       next_dagrun_data_interval_end: next.dataIntervalEnd,
       next_dagrun_create_after: next.createAfter,
       exceeds_max_non_backfill: next.exceedsMaxActiveRuns,
+      timetable_error: next.timetableError,
     })
     .where("dag_id", "=", dagId)
     .execute();

@@ -60,6 +60,7 @@ export async function createTestApi(
       bus,
       secrets: fernet(newFernetKey()),
       graph: async (id) => (await versions.get(id)).graph,
+      askTimetable: () => Promise.reject(new Error("this test has no Python")),
       logsDir: "/nonexistent",
       workspace: "/nonexistent",
       airflowPackageDir: "/nonexistent",
@@ -77,7 +78,7 @@ export async function createTestApi(
     get: (url) => api.request("GET", url),
     close: () => api.app.close(),
   };
-  for (const kind of ["task-instance", "dag-run", "dag", "pool", "kill"] as const) {
+  for (const kind of ["task-instance", "dag-run", "dag", "pool", "backfill", "kill"] as const) {
     bus.on(kind, (event) => void api.events.push(event));
   }
   const { app } = api;

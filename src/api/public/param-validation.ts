@@ -162,6 +162,11 @@ function isDay(text: string): boolean {
 
 /** A request's conf, read exactly: numbers stay as they were written. */
 export function exactConf(bodyText: string): ExactJson | undefined {
+  return exactField(bodyText, "conf");
+}
+
+/** A field of a body, read exactly. */
+export function exactField(bodyText: string, name: string): ExactJson | undefined {
   const body = parseExact(bodyText);
-  return body instanceof ExactObject ? body.entries.get("conf") : undefined;
+  return body instanceof ExactObject ? body.entries.get(name) : undefined;
 }

@@ -2,16 +2,9 @@ import { Type, type Static } from "typebox";
 import { exactStringify } from "../../kit/exact-json.ts";
 import type { Instant } from "../../kit/instant.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
-import type { DagGraph } from "../../domain/dag-graph.ts";
 import { DAG_RUN_TYPES } from "../../domain/states.ts";
 import { timetableFor } from "../../domain/timetable/timetable-for.ts";
-import {
-  dagRunId,
-  randomSuffix,
-  runTypeOfId,
-  type DataInterval,
-  type Timetable,
-} from "../../domain/timetable/timetable.ts";
+import { runTypeOfId, type DataInterval } from "../../domain/timetable/timetable.ts";
 import { createDagRun } from "../../store/dag-run-creation.ts";
 import { findDagRow } from "../../store/query-dags.ts";
 import { findDagRunSummary } from "../../store/query-dag-runs.ts";
@@ -22,8 +15,9 @@ import { badRequest, notFound, uniqueConflict } from "../errors.ts";
 import { sendRaw } from "../raw-json.ts";
 import { InstantText, JsonObject, nullable, strictObject, toAwareInstant, toInstant, valueError } from "../schema.ts";
 import { toDagRunResponse } from "../serialize.ts";
-import { latestGraph } from "./dag-lookup.ts";
+import { requireDag } from "./dag-lookup.ts";
 import { checkParams, exactConf } from "./param-validation.ts";
+import { planManualRun, type DagVersionOfRun } from "./timetable-runs.ts";
 
 const optionalInstant = Type.Optional(nullable(InstantText));
 const triggerBody = strictObject({
@@ -54,10 +48,11 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
       const { body } = request;
       const dates = datesOf(body);
       await refuseUntriggerable(dagId);
-      const graph = await latestGraph(context, dagId);
-      const run = plan(graph, body, dates);
+      const versionId = await requireDag(context, dagId);
+      const version = { versionId, graph: await context.graph(versionId) };
+      const run = await plan(version, body, dates);
       checkRunId(run.runId);
-      checkParams(graph.params, (body.conf ?? null) as Record<string, JsonValue> | null);
+      checkParams(version.graph.params, (body.conf ?? null) as Record<string, JsonValue> | null);
       const userName = userOf(request).name;
       const made = await createDagRun(db, {
         dagId,
@@ -91,21 +86,24 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
   }
 
   /** What Airflow's `TriggerDAGRunPostBody.validate_context` works out. */
-  function plan(graph: DagGraph, body: TriggerBody, dates: Dates) {
+  async function plan(version: DagVersionOfRun, body: TriggerBody, dates: Dates) {
+    const { graph } = version;
     const timetable = timetableFor(graph.timetable);
     if (typeof body.partition_key === "string" && !(timetable.kind === "builtin" && timetable.partitioned)) {
       throw badRequest(`Dag '${graph.dagId}' is not a partitioned Dag and does not accept a partition_key.`);
     }
     const { logicalDate } = dates;
     const runAfter = dates.runAfter ?? context.kit.clock.now();
-    const interval = logicalDate === null ? null : (dates.interval ?? inferInterval(timetable, logicalDate));
-    const identity = { runAfter, logicalDate, partitionKey: body.partition_key ?? null };
-    const runId =
-      timetable.kind === "builtin"
-        ? timetable.runId("manual", identity, randomSuffix)
-        : dagRunId("manual", identity, randomSuffix);
+    const { runId, interval } = await planManualRun(context, version, {
+      runId: body.dag_run_id || null,
+      logicalDate,
+      dataInterval: logicalDate === null ? null : dates.interval,
+      runAfter,
+      partitionKey: body.partition_key ?? null,
+      runType: "manual",
+    });
     return {
-      runId: body.dag_run_id || runId,
+      runId,
       logicalDate,
       dataIntervalStart: interval?.start ?? null,
       dataIntervalEnd: interval?.end ?? null,
@@ -139,13 +137,6 @@ function datesOf(body: TriggerBody): Dates {
         ? { start: aware(start, "data_interval_start"), end: aware(end, "data_interval_end") }
         : null,
   };
-}
-
-/** A timetable of the user's own is Python code; without it a manual run covers just its logical date. */
-function inferInterval(timetable: Timetable, logicalDate: Instant): DataInterval {
-  return timetable.kind === "builtin"
-    ? timetable.inferManualDataInterval(logicalDate)
-    : { start: logicalDate, end: logicalDate };
 }
 
 /** Numbers stay as they were written; no conf is an empty one. */

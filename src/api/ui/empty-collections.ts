@@ -9,8 +9,6 @@ import { jsonOrNull } from "../serialize.ts";
 /** Pages about features that no DAG here can have yet: truthfully empty. */
 export function emptyCollectionRoutes(app: TypedApp, { db }: ApiContext): void {
   const DagParams = Type.Object({ dag_id: Type.String() });
-  app.get("/backfills", async () => ({ backfills: [], total_entries: 0 }));
-
   app.get("/next_run_assets/:dag_id", { schema: { params: DagParams } }, async (request) => {
     const { dag_id } = request.params;
     const dag = await findDagRow(db, dag_id);

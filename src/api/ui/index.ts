@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { typed, type ApiContext } from "../context.ts";
+import { uiBackfillRoutes } from "../public/backfills.ts";
 import { dagRoutes } from "./dags.ts";
 import { dashboardRoutes } from "./dashboard.ts";
 import { dependencyRoutes } from "./dependencies.ts";
@@ -17,6 +18,7 @@ const GROUPS = [
   gridRoutes,
   structureRoutes,
   dependencyRoutes,
+  uiBackfillRoutes,
   emptyCollectionRoutes,
 ];
 

@@ -47,6 +47,8 @@ export interface BuiltinTimetable {
   activeRunsLimit: number | null;
   /** When the next scheduled run is to be made; null: none, for now. */
   nextRun(input: NextRunInput): NextRun | null;
+  /** Only of partitioned timetables: their partitions between two moments, whose wall-clock readings are meant in their zone. */
+  partitionsBetween?(earliest: Instant, latest: Instant): Iterable<NextRun>;
   /** The data interval of a manual run with this logical date. */
   inferManualDataInterval(runAfter: Instant): DataInterval;
   /** `random` gives eight letters or digits, for run ids that need them. */

@@ -123,6 +123,20 @@ export function cronPartition(
         partitionKey: formatTime(keyFormat, date, zone),
       };
     },
+    *partitionsBetween(earliest, latest) {
+      const until = zone.toMoment(micros(latest));
+      let date = ticks.rhythm.alignToNext(zone.toMoment(micros(earliest)));
+      for (; date <= until; date = ticks.rhythm.next(date)) {
+        const partitionKey = formatTime(keyFormat, date, zone);
+        yield {
+          logicalDate: null,
+          dataInterval: null,
+          runAfter: moment(date),
+          partitionDate: moment(date),
+          partitionKey,
+        };
+      }
+    },
     inferManualDataInterval: (runAfter) => ({ start: runAfter, end: runAfter }),
     runId(runType, { runAfter, partitionKey }, random) {
       const key = partitionKey ? `__${partitionKey}` : "";
