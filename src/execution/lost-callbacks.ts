@@ -21,7 +21,7 @@ export async function settleWithCallbacks<T>(
   settle: () => Promise<T | null>,
 ): Promise<T | null> {
   const task = (await graphOf(x, live))?.tasks.get(live.task_id);
-  const kinds = task ? kindsFor(task, end) : [];
+  const kinds = task ? kindsFor(task, end, live.state === "restarting") : [];
   if (kinds.length === 0) return await settle();
   const { db } = x.deps.database;
   const now = x.kit.clock.now();
@@ -39,10 +39,14 @@ export async function settleWithCallbacks<T>(
   return settled;
 }
 
-/** Airflow writes no e-mail for what a trigger ended. */
-function kindsFor(task: TaskNode, { state, byTrigger }: EndWithoutProcess): TaskCallback["kind"][] {
+/** Airflow writes no e-mail for what a trigger ended, nor for what someone has cleared. */
+function kindsFor(
+  task: TaskNode,
+  { state, byTrigger }: EndWithoutProcess,
+  restarting: boolean,
+): TaskCallback["kind"][] {
   const kinds: TaskCallback["kind"][] = [];
   if (state === "failed" ? task.hasOnFailureCallback : task.hasOnRetryCallback) kinds.push("task");
-  if (!byTrigger && (state === "failed" ? task.emailOnFailure : task.emailOnRetry)) kinds.push("email");
+  if (!byTrigger && !restarting && (state === "failed" ? task.emailOnFailure : task.emailOnRetry)) kinds.push("email");
   return kinds;
 }

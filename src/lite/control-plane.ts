@@ -12,6 +12,7 @@ import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
 import { BackfillFinisher } from "../scheduler/backfill-finisher.ts";
+import { InputTimeouts } from "../scheduler/input-timeouts.ts";
 import { Reaper } from "../scheduler/reaper.ts";
 import { RunCreator } from "../scheduler/run-creator.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -186,6 +187,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       cacheDir: join(paths.home, "cache"),
     },
   );
+  const inputTimeouts = new InputTimeouts(kit, { db, bus });
   const metrics = new MetricsServer(
     kit,
     { scheduler: () => scheduler.counts(), executor: () => ({ queued: 0, running: executor.held().size }) },
@@ -202,6 +204,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     { name: "backfills", everyMs: TICK_MS, run: () => backfillFinisher.runOnce() },
     { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
     { name: "callbacks", everyMs: TICK_MS, run: () => callbacks.runner.runOnce() },
+    { name: "answers", everyMs: TICK_MS, run: () => inputTimeouts.runOnce() },
     { name: "deadlines", everyMs: TICK_MS, run: () => callbacks.deadlines.runOnce() },
     { name: "triggers", everyMs: TICK_MS, run: () => triggerFeeder?.runOnce() },
     { name: "jobs", everyMs: TICK_MS, run: () => heartbeatJobs(db, jobs) },
@@ -257,6 +260,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     if (lost + requeued > 0) kit.logger.info({ lost, requeued }, "took up the tasks of a Leoflow that ended");
     await start(callbacks.runner);
     await start(callbacks.deadlines);
+    await start(inputTimeouts);
     await start(triggerFeeder);
     await start(backfillFinisher);
     await start(runCreator);

@@ -3,7 +3,14 @@ import { callbackLogPath } from "../domain/callback.ts";
 import type { EventBus } from "../domain/events.ts";
 import { addMicros } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
-import { adoptCallbacks, auditCallback, finishCallback, retryCallback, takeCallbacks } from "../store/callbacks.ts";
+import {
+  adoptCallbacks,
+  auditCallback,
+  finishCallback,
+  releaseForgotten,
+  retryCallback,
+  takeCallbacks,
+} from "../store/callbacks.ts";
 import type { Database } from "../store/database.ts";
 
 export interface CallbackRunnerDeps {

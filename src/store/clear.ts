@@ -9,6 +9,7 @@ import type { DagRunState, TaskInstanceState } from "../domain/states.ts";
 import { HOLDS_PROCESS } from "../domain/states-of-work.ts";
 import type { Database } from "./database.ts";
 import { moveRunToVersion } from "./run-version.ts";
+import { HITL_COLUMNS } from "./execution-hitl.ts";
 import type { Schema } from "./schema.ts";
 import { lockTaskInstances, selectTaskInstances, type TaskSelection } from "./task-selection.ts";
 import { inTransaction } from "./transaction.ts";
@@ -217,6 +218,11 @@ export async function archiveTries(trx: Transaction<Schema>, ids: readonly strin
       or ti.state not in ('success', 'failed', 'skipped', 'upstream_failed', 'removed')) then ${now}::timestamptz end) as ended(at)
     where ti.id = any(${ids}::uuid[]) and (ti.state is not null or ti.try_number > 0)
     on conflict do nothing`.execute(trx);
+  await sql`
+    insert into hitl_detail_history (ti_id, ${sql.raw(HITL_COLUMNS)})
+    select ti_id, ${sql.raw(HITL_COLUMNS)} from hitl_detail h
+    where ti_id = any(${ids}::uuid[]) and exists (select from task_instance_history t where t.id = h.ti_id)
+    on conflict do nothing`.execute(trx);
   await sql`delete from task_reschedule where ti_id = any(${ids}::uuid[])`.execute(trx);
 }
 
@@ -272,6 +278,11 @@ async function renewTries(
       note_user_id = case when ${note !== null} then ${noteText === null ? null : note?.userId} else ti.note_user_id end,
       updated_at = ${now}::timestamptz
     from fresh where ti.id = fresh.old_id`.execute(trx);
+  // What a person was asked belongs to the task: its next try asks it again.
+  await sql`
+    update hitl_detail set ti_id = fresh.new_id
+    from json_to_recordset(${toJsonText(rows)}::json) as fresh(old_id uuid, new_id uuid)
+    where ti_id = fresh.old_id`.execute(trx);
 }
 
 /**

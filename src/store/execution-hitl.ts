@@ -32,3 +32,7 @@ export async function upsertHitlRequest(
     returning options, subject, body, defaults, multiple, params, assignees`.execute(db);
   return rows[0] ?? null;
 }
+
+/** All columns of a request but whose it is. */
+export const HITL_COLUMNS =
+  "options, subject, body, defaults, multiple, params, assignees, created_at, responded_at, responded_by, chosen_options, params_input";

@@ -1,6 +1,7 @@
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
+import { HITL_COLUMNS } from "./execution-hitl.ts";
 import { prepared, type Pool } from "./execution-statement.ts";
 import { SETTLED_COLUMNS, SETTLED_LOGGED, SETTLED_RESULT, type SettledRow } from "./execution-settled.ts";
 
@@ -29,6 +30,10 @@ const retryStatement = prepared<SettledRow>(
     on conflict do nothing
   ), reschedules_dropped as (
     delete from task_reschedule using live where ti_id = live.id
+  ), request_kept as (
+    insert into hitl_detail_history (ti_id, ${HITL_COLUMNS})
+    select ti_id, ${HITL_COLUMNS} from hitl_detail where ti_id = $1::uuid and exists (select from live)
+    on conflict do nothing
   ), request_moved as (
     update hitl_detail set ti_id = $2::uuid from live where ti_id = live.id
   ), settled as (

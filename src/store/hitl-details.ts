@@ -91,9 +91,11 @@ export async function listHitlDetails(
   return await paginated(query, { ...sorting, sortable: HITL_SORTABLE });
 }
 
-/** The request of a try; null when nobody was asked anything. */
+/** The request of a try, live or earlier; null when nobody was asked anything. */
 export async function findHitlDetail(db: Database, tiId: string): Promise<HitlRow | null> {
-  return (await db.selectFrom("hitl_detail").selectAll().where("ti_id", "=", tiId).executeTakeFirst()) ?? null;
+  const live = await db.selectFrom("hitl_detail").selectAll().where("ti_id", "=", tiId).executeTakeFirst();
+  if (live) return live;
+  return (await db.selectFrom("hitl_detail_history").selectAll().where("ti_id", "=", tiId).executeTakeFirst()) ?? null;
 }
 
 export interface HitlAnswer {
@@ -147,4 +149,79 @@ export async function answerHitlDetail(
       .execute();
     return { resumedRun: ti.dag_run_id };
   });
+}
+
+/** A task whose time to wait for an answer is up. */
+export interface TimedOutInput {
+  id: string;
+  next_kwargs: JsonText | null;
+  detail: HitlRow | null;
+}
+
+/**
+ * Lets those of these tasks go on whose time to wait for an answer is up. `goOn` says how; `answer` is noted as what was chosen
+ * for want of one. Returns them with their runs.
+ */
+export async function timeOutInputs(
+  db: Database,
+  given: {
+    ids: readonly string[];
+    now: Instant;
+    goOn(input: TimedOutInput): {
+      nextKwargs: JsonText;
+      answer: { chosenOptions: JsonText; paramsInput: JsonText } | null;
+    };
+  },
+): Promise<{ id: string; dagRunId: number }[]> {
+  const { ids, now, goOn } = given;
+  if (ids.length === 0) return [];
+  return await inTransaction(db, async (trx) => {
+    const waiting = await trx
+      .selectFrom("task_instance")
+      .select(["id", "dag_run_id", "next_kwargs"])
+      .where("id", "in", ids)
+      .where("state", "=", "awaiting_input")
+      .where("trigger_timeout", "<=", now)
+      .orderBy("id")
+      .forNoKeyUpdate()
+      .execute();
+    for (const { id, next_kwargs } of waiting) {
+      const detail = await trx.selectFrom("hitl_detail").selectAll().where("ti_id", "=", id).executeTakeFirst();
+      const { nextKwargs, answer } = goOn({ id, next_kwargs, detail: detail ?? null });
+      if (answer) {
+        await trx
+          .updateTable("hitl_detail")
+          .set({
+            chosen_options: answer.chosenOptions,
+            params_input: answer.paramsInput,
+            responded_by: null,
+            responded_at: now,
+          })
+          .where("ti_id", "=", id)
+          .execute();
+      }
+      await trx
+        .updateTable("task_instance")
+        .set({
+          state: "scheduled",
+          scheduled_dttm: now,
+          next_kwargs: nextKwargs,
+          trigger_timeout: null,
+          wake_at: null,
+          updated_at: now,
+        })
+        .where("id", "=", id)
+        .execute();
+    }
+    return waiting.map(({ id, dag_run_id }) => ({ id, dagRunId: dag_run_id }));
+  });
+}
+
+/** The tasks that wait for an answer until a time. */
+export async function waitingInputs(db: Database): Promise<{ id: string; trigger_timeout: Instant }[]> {
+  const { rows } = await sql<{ id: string; trigger_timeout: Instant }>`
+    select id, trigger_timeout from task_instance where state = 'awaiting_input' and trigger_timeout is not null`.execute(
+    db,
+  );
+  return rows;
 }

@@ -1,7 +1,7 @@
 import { Type } from "typebox";
-import { formatInstant, instantMicros, type Instant } from "../../kit/instant.ts";
-import { exactStringify, ExactObject, parseExact, type ExactJson } from "../../kit/exact-json.ts";
-import { fromJsonText, toJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
+import { responseEvent, withEvent } from "../../domain/hitl-event.ts";
+import { formatInstant } from "../../kit/instant.ts";
+import { fromJsonText, toJsonText, type JsonValue } from "../../kit/json-text.ts";
 import {
   answerHitlDetail,
   findHitlDetail,
@@ -136,11 +136,15 @@ export function hitlRoutes(app: TypedApp, context: ApiContext): void {
       const now = context.kit.clock.now();
       const responder = { id: name, name };
       const payload = { ...body, params_input: body.params_input ?? {} };
-      const result = await answerHitlDetail(db, ti.id, {
+      const answer = {
         respondedBy: toJsonText(responder),
         chosenOptions: toJsonText(payload.chosen_options),
         paramsInput: toJsonText(payload.params_input),
-        resumeWith: (kwargs) => withEvent(kwargs, resumeEvent(payload, responder, now)),
+      };
+      const event = responseEvent({ ...answer, respondedAt: now, timedOut: false });
+      const result = await answerHitlDetail(db, ti.id, {
+        ...answer,
+        resumeWith: (kwargs) => withEvent(kwargs, event),
         now,
       });
       if (!result) throw answered();
@@ -217,34 +221,4 @@ function asParam(value: JsonValue): JsonValue {
     !Array.isArray(value) &&
     ["description", "schema", "value"].every((field) => field in value);
   return isParam ? value : { value, description: null, schema: {} };
-}
-
-/** What `HITLOperator.execute_complete` takes; the time in the form the SDK serializes a datetime. */
-function resumeEvent(
-  answer: { chosen_options: string[]; params_input: Record<string, unknown> },
-  responder: { id: string; name: string },
-  now: Instant,
-): JsonText {
-  const tz = ["UTC", "pendulum.tz.timezone.FixedTimezone", 1, true];
-  return toJsonText({
-    chosen_options: answer.chosen_options,
-    params_input: answer.params_input,
-    responded_at: {
-      __classname__: "datetime.datetime",
-      __version__: 2,
-      __data__: {
-        timestamp: instantMicros(now) / 1_000_000,
-        tz: { __classname__: "builtins.tuple", __version__: 1, __data__: tz },
-      },
-    },
-    responded_by_user: responder,
-    timedout: false,
-  });
-}
-
-function withEvent(kwargs: JsonText | null, event: JsonText): JsonText {
-  const before = kwargs === null ? null : parseExact(kwargs);
-  const entries = new Map<string, ExactJson>(before instanceof ExactObject ? before.entries : []);
-  entries.set("event", parseExact(event));
-  return exactStringify(new ExactObject(entries)) as JsonText;
 }
