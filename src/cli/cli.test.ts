@@ -50,6 +50,16 @@ describe("leoflow", () => {
   });
 });
 
+it.each(["--force", "--partial", "--skip-migrations", "--ignore-schema"])(
+  "D6: a start has no way around the schema: %s is unknown",
+  async (option) => {
+    expect(await run("lite", option)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(`error: unknown option '${option}'`) as string,
+    });
+  },
+);
+
 it("shows a stack only for faults of its own", () => {
   expect(describeError(new UserError("the disk is full", { fix: "free some" }))).toBe(
     "error: the disk is full\n  fix: free some\n",

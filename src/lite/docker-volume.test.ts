@@ -7,6 +7,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { createDocker, type TestDocker } from "../../test/support/docker.ts";
 import { createHome } from "../../test/support/home.ts";
 import { contentsOf } from "../../test/support/machine.ts";
+import { extractArchive } from "../backup/archive.ts";
+import { createBackup } from "../backup/create-backup.ts";
 import { readEnvironment } from "../kit/config.ts";
 import { UserError } from "../kit/user-error.ts";
 import { openDatabase, type DatabaseConfig } from "../store/database.ts";
@@ -115,8 +117,22 @@ const VARIABLES = [
   { key: "ä", val: "☃" },
 ];
 
+async function expectBackedUp(): Promise<void> {
+  if (!seen) throw new Error("it has started");
+  const folder = join(dirname(paths.home), "backup");
+  mkdirSync(join(folder, "out"), { recursive: true });
+  const file = join(folder, "backup.tar.gz");
+  await createBackup({
+    ...{ file, home: paths.home, config: paths.config, setup: undefined, versions: undefined, workspace: undefined },
+    datastore: { database: seen.database, bin: inject("postgresBin") },
+    progress: () => undefined,
+  });
+  await extractArchive(file, join(folder, "out"));
+  expect(readFileSync(join(folder, "out/datastore.sql"), "utf8")).toContain("tab\ta\\tb\\n\\\\.\t");
+}
+
 describe("P4: the database in this home's Docker volume", () => {
-  it("is taken over by a first start, whole, and the volume stays as it was", async () => {
+  it("is taken over by a first start, whole, and backed up like any other (B10); the volume stays as it was", async () => {
     await docker.makeVolume(ownVolume(), ours);
     const volumeFolder = join(docker.env["LEOFLOW_FAKE_DOCKER"] ?? "", "volumes", ownVolume());
     const before = contentsOf(volumeFolder);
@@ -132,6 +148,7 @@ describe("P4: the database in this home's Docker volume", () => {
       { datname: "leoflow" },
       { datname: "postgres" },
     ]);
+    await expectBackedUp();
     await running?.stop();
     expect(readFileSync(join(paths.logs, "leoflow.log"), "utf8")).toContain(
       "took over the database of a Docker volume",

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runCommand } from "../../src/lite/command.ts";
@@ -95,6 +95,39 @@ describe.each(["sh", "dash", "bash", "busybox"])("with %s", (shell) => {
     expect(namesIn(user.bin)).toEqual(["leoflow", "leoflow-agent", "leoflow-server"]);
     expect(user.setupCalls()).toEqual(Array(5).fill("setup --yes input=none"));
     await server.stop();
+  });
+
+  it("touches nothing that is the user's, asks nothing, and knows nothing of Docker (P1, P4, P10)", async () => {
+    makeFakeRelease(user.releases, "0.1.0");
+    const docker = join(dirname(user.home), "docker");
+    putProgram(docker, "docker", `echo "$*" >>'${docker}/calls'`);
+    const env = { PATH: `${docker}:${path}` };
+    expect((await user.install(env, command)).code).toBe(0);
+    // The default workspace, and a home as the first start leaves it.
+    const files = {
+      "leoflow/dag.py": "# a DAG\n",
+      "leoflow/leoflow.yaml": "name: mine\n",
+      "leoflow/data/numbers.csv": "1,2\n",
+      ".leoflow/config.yaml": "jwt_secret: abc\nadmin_password_hash: def\n",
+      ".leoflow/managed-postgres/data/PG_VERSION": "18\n",
+      ".leoflow/managed-postgres/docker-volume.json": "{}\n",
+      ".leoflow/venv/.leoflow-deps": "{}\n",
+      ".leoflow/python/cpython-3.12.16/bin/python3": "",
+    };
+    for (const [name, content] of Object.entries(files)) {
+      mkdirSync(dirname(join(user.home, name)), { recursive: true });
+      writeFileSync(join(user.home, name), content);
+    }
+    chmodSync(join(user.home, "leoflow/dag.py"), 0o640);
+    symlinkSync("dag.py", join(user.home, "leoflow/link.py"));
+    const users = () => ["leoflow", ".leoflow"].map((name) => contentsOf(join(user.home, name)));
+    const before = users();
+    makeFakeRelease(user.releases, "0.2.0");
+    const { code, output } = await user.install(env, command);
+    expect(code, output).toBe(0);
+    expect(await user.versions()).toEqual(ALL("0.2.0"));
+    expect(users()).toEqual(before);
+    expect(existsSync(join(docker, "calls"))).toBe(false);
   });
 
   it("refuses a wrong checksum and leaves the old version as it was", async () => {
