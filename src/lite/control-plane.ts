@@ -6,6 +6,7 @@ import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
 import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
 import { EventBus } from "../domain/events.ts";
+import { AssetWatchers } from "../execution/asset-watchers.ts";
 import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
 import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
@@ -13,6 +14,7 @@ import { childEnvironment } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
 import { BackfillFinisher } from "../scheduler/backfill-finisher.ts";
 import { InputTimeouts } from "../scheduler/input-timeouts.ts";
+import { AssetRunCreator } from "../scheduler/asset-run-creator.ts";
 import { Reaper } from "../scheduler/reaper.ts";
 import { RunCreator } from "../scheduler/run-creator.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
@@ -38,6 +40,7 @@ import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 const PARALLELISM = 32;
 const TASK_GRACE_MS = 2_000;
 const TICK_MS = 5_000;
+const MINUTE_MS = 60_000;
 
 /**
  * Puts the parts together and starts them: the database must be migrated, Python installed. Everything long-lived that Lite
@@ -63,8 +66,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     manualDataInterval: timetables.manualDataInterval,
   };
   const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
+  const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps));
   const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), {
-    onEvent: async (triggerId, payload) => void (await callbacks.onEvent(triggerId, payload)),
+    onEvent: async (triggerId, payload) => {
+      if (!(await callbacks.onEvent(triggerId, payload))) await watchers.onEvent(triggerId, payload);
+    },
     onFailure: async (triggerId, reason) => void (await callbacks.onFailure(triggerId, reason)),
   });
   const airflowHome = join(paths.home, "airflow");
@@ -110,6 +116,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
 
   const runCreator = new RunCreator(kit, { db, bus, versions, askTimetable: timetables.ask });
+  const assetRuns = new AssetRunCreator(kit, { db, bus, versions });
   const backfillFinisher = new BackfillFinisher(kit, { db });
   const scheduler = new Scheduler(
     kit,
@@ -121,6 +128,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       startFromTrigger: (start) => deferredTasks.start(start),
       runFinished: (dagId) => {
         runCreator.refresh(dagId);
+        assetRuns.runFinished(dagId);
         backfillFinisher.check();
       },
     },
@@ -201,6 +209,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const tick = new SlowTick(kit, [
     { name: "scheduler", everyMs: TICK_MS, run: () => scheduler.tick() },
     { name: "run creator", everyMs: TICK_MS, run: () => runCreator.check() },
+    { name: "full DAGs", everyMs: TICK_MS, run: () => assetRuns.check() },
+    { name: "updated assets", everyMs: MINUTE_MS, run: () => assetRuns.runOnce() },
     { name: "backfills", everyMs: TICK_MS, run: () => backfillFinisher.runOnce() },
     { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
     { name: "callbacks", everyMs: TICK_MS, run: () => callbacks.runner.runOnce() },
@@ -248,7 +258,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
         versions,
         host: triggerer,
         timeOut: (ids) => deferredTasks.timeOut(ids),
-        others: () => callbacks.triggers(),
+        others: async () => [...(await callbacks.triggers()), ...(await watchers.triggers())],
       },
       { jobId: triggererJob, startGraceSeconds: 5 },
     );
@@ -262,8 +272,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(callbacks.deadlines);
     await start(inputTimeouts);
     await start(triggerFeeder);
+    bus.on("dag", () => watchers.dagChanged(async () => triggerFeeder?.refresh()));
     await start(backfillFinisher);
     await start(runCreator);
+    await start(assetRuns);
     await start(workspace);
     await start(metrics);
     await start(tick);

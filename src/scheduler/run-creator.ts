@@ -171,6 +171,7 @@ export class RunCreator implements Service {
       triggeredBy: "timetable",
       triggeringUserName: null,
       partitionKey: next.partitionKey,
+      partitionDate: next.partitionDate,
     });
     if (made.kind === "created") this.#deps.bus.publish({ kind: "dag-run", dagRunId: made.id });
     return made.kind;

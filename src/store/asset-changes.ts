@@ -74,7 +74,7 @@ async function writeEvent(trx: Transaction<Schema>, change: AssetChange, now: In
       select id, name, uri from asset where name = ${asset.name} and uri = ${asset.uri}
     ), new_alias as (
       insert into asset_alias (name, "group")
-      select name, '' from unnest(${aliases}::text[]) as given(name), updated
+      select given.name, '' from unnest(${aliases}::text[]) as given(name), updated
       on conflict (name) do nothing
       returning id, name
     ), alias as (

@@ -20,6 +20,7 @@ export interface NewDagRun {
   note?: string | null;
   noteUserId?: string | null;
   partitionKey?: string | null;
+  partitionDate?: Instant | null;
 }
 
 export type DagRunCreation = { kind: "created"; id: number } | { kind: "exists" } | { kind: "no_dag" };
@@ -35,11 +36,13 @@ export async function createDagRun(db: Database, run: NewDagRun): Promise<DagRun
       where dag_id = ${run.dagId} and current_version_id is not null
     ), made as (
       insert into dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, run_after,
-        queued_at, conf, triggered_by, triggering_user_name, dag_version_id, bundle_version, note, note_user_id, partition_key)
+        queued_at, conf, triggered_by, triggering_user_name, dag_version_id, bundle_version, note, note_user_id, partition_key,
+        partition_date)
       select dag_id, ${run.runId}, ${run.runType}, 'queued', ${run.logicalDate}::timestamptz,
         ${run.dataIntervalStart}::timestamptz, ${run.dataIntervalEnd}::timestamptz, ${run.runAfter}::timestamptz,
         clock_timestamp(), ${run.conf}::json, ${run.triggeredBy}, ${run.triggeringUserName}, current_version_id, bundle_version,
-        ${run.note ?? null}, ${run.note == null ? null : (run.noteUserId ?? run.triggeringUserName)}, ${run.partitionKey ?? null}
+        ${run.note ?? null}, ${run.note == null ? null : (run.noteUserId ?? run.triggeringUserName)}, ${run.partitionKey ?? null},
+        ${run.partitionDate ?? null}::timestamptz
       from current_dag
       on conflict do nothing
       returning id, dag_id, dag_version_id, logical_date, queued_at

@@ -29,9 +29,15 @@ export async function dagSchedules(db: Database, dagId?: string): Promise<DagSch
       (select count(*)::integer from dag_run r where r.dag_id = dag.dag_id and r.state in ('queued', 'running')
         and r.run_type <> 'backfill') as active_runs
     from dag left join lateral (
-      select logical_date, data_interval_start, data_interval_end, run_after from dag_run r
+      (select logical_date, data_interval_start, data_interval_end, run_after from dag_run r
       where r.dag_id = dag.dag_id and r.run_type in ('scheduled', 'backfill') and r.logical_date is not null
-      order by r.logical_date desc limit 1
+        and not dag.timetable_partitioned
+      order by r.logical_date desc limit 1)
+      union all
+      (select logical_date, data_interval_start, data_interval_end, run_after from dag_run r
+      where r.dag_id = dag.dag_id and r.run_type in ('scheduled', 'backfill') and r.partition_key is not null
+        and dag.timetable_partitioned
+      order by r.partition_date desc nulls last, r.run_after desc limit 1)
     ) last_run on true
     where current_version_id is not null and ${dagId === undefined ? sql`not is_stale` : sql`dag.dag_id = ${dagId}`}`.execute(
     db,

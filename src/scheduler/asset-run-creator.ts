@@ -1,0 +1,237 @@
+import { toJsonText } from "../kit/json-text.ts";
+import type { Kit, Service } from "../kit/service.ts";
+import { isSatisfied, keyText, leavesOf } from "../domain/asset/asset-condition.ts";
+import type { DagGraph } from "../domain/dag-graph.ts";
+import type { EventBus } from "../domain/events.ts";
+import {
+  assetConditionOf,
+  partitionDateOf,
+  partitionedSchedule,
+  type PartitionedSchedule,
+} from "../domain/partition/partitioned-schedule.ts";
+import { dagRunId, randomSuffix } from "../domain/timetable/timetable.ts";
+import {
+  assetSchedule,
+  consumeQueue,
+  dagsWithAssetWork,
+  dropPartitions,
+  dropQueue,
+  pendingPartitions,
+  resolveLeaves,
+  settlePartition,
+  type AssetScheduleRow,
+  type PendingPartition,
+} from "../store/asset-runs.ts";
+import { createDagRun } from "../store/dag-run-creation.ts";
+import type { VersionCache } from "../store/dag-versions.ts";
+import type { Database } from "../store/database.ts";
+import { inTransaction, type Executor } from "../store/transaction.ts";
+
+export interface AssetRunCreatorDeps {
+  db: Database;
+  bus: EventBus;
+  versions: VersionCache;
+}
+
+type Trx = Parameters<Parameters<typeof inTransaction>[1]>[0];
+
+/**
+ * Makes runs for DAGs whose assets were updated, the moment the update is written.
+ *
+ * 1. What was updated stands in the database: nothing is lost in a crash, and a DAG that may not run now (paused, broken, too
+ *    many runs) finds it later.
+ * 2. One DAG is looked at by one at a time, so that one update makes one run.
+ */
+export class AssetRunCreator implements Service {
+  readonly #kit: Kit;
+  readonly #deps: AssetRunCreatorDeps;
+  readonly #refreshing = new Map<string, Promise<void>>();
+  /** DAGs that have what they wait for, but too many runs. */
+  readonly #full = new Set<string>();
+  /** What can never come true is said once. */
+  readonly #complaints = new Set<string>();
+  #unsubscribe: (() => void)[] = [];
+
+  constructor(kit: Kit, deps: AssetRunCreatorDeps) {
+    this.#kit = kit;
+    this.#deps = deps;
+  }
+
+  async start(): Promise<void> {
+    const { bus } = this.#deps;
+    this.#unsubscribe = [
+      bus.on("assets-updated", ({ dagIds }) => dagIds.forEach((dagId) => this.refresh(dagId))),
+      bus.on("dag", ({ dagId }) => this.refresh(dagId)),
+    ];
+    await this.runOnce();
+  }
+
+  async stop(): Promise<void> {
+    for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
+    await this.settled();
+  }
+
+  /** The backstop: looks at every DAG that has something queued. */
+  async runOnce(): Promise<void> {
+    for (const dagId of await dagsWithAssetWork(this.#deps.db)) this.refresh(dagId);
+  }
+
+  /** A run ended: its DAG may have another. */
+  runFinished(dagId: string): void {
+    if (this.#full.has(dagId)) this.refresh(dagId);
+  }
+
+  /** Looks at those again that had too many runs; a run may have ended without anyone telling. */
+  check(): void {
+    for (const dagId of this.#full) this.refresh(dagId);
+  }
+
+  refresh(dagId: string): void {
+    const before = this.#refreshing.get(dagId) ?? Promise.resolve();
+    const next = before
+      .then(() => this.#create(dagId))
+      .catch((error: unknown) => {
+        this.#kit.logger.error({ err: error, dagId }, "no run could be made for updated assets; it is tried again");
+      })
+      .finally(() => {
+        if (this.#refreshing.get(dagId) === next) this.#refreshing.delete(dagId);
+      });
+    this.#refreshing.set(dagId, next);
+  }
+
+  /** Resolves when no DAG is being looked at. */
+  async settled(): Promise<void> {
+    while (this.#refreshing.size > 0) await Promise.allSettled(this.#refreshing.values());
+  }
+
+  async #create(dagId: string): Promise<void> {
+    const { db, bus } = this.#deps;
+    this.#full.delete(dagId);
+    const looked = await assetSchedule(db, dagId);
+    if (!looked || (looked.queued.length === 0 && looked.pending_partitions === 0)) return;
+    const made = await inTransaction(db, async (trx) => {
+      const schedule = await assetSchedule(trx, dagId);
+      if (!schedule || schedule.is_stale || schedule.current_version_id === null) return [];
+      if (!schedule.has_assets) {
+        await dropQueue(trx, dagId);
+        return [];
+      }
+      const { graph } = await this.#deps.versions.get(schedule.current_version_id);
+      const ofPartitions = schedule.pending_partitions > 0 ? await this.#createPartitions(trx, graph) : [];
+      // One DAG makes runs one way at a time.
+      if (ofPartitions.length > 0) return ofPartitions;
+      const id = await this.#createForQueue(trx, graph, schedule);
+      return id === null ? [] : [id];
+    });
+    for (const id of made) bus.publish({ kind: "dag-run", dagRunId: id });
+  }
+
+  async #createForQueue(trx: Trx, graph: DagGraph, schedule: AssetScheduleRow): Promise<number | null> {
+    const { queued } = schedule;
+    if (schedule.is_paused || schedule.has_import_errors || queued.length === 0) return null;
+    const updated = new Set(queued.map(keyText));
+    if (!(await this.#isSatisfied(trx, graph, (key) => updated.has(key)))) return null;
+    if (schedule.max_active_runs !== null && schedule.active_runs >= schedule.max_active_runs) {
+      this.#full.add(graph.dagId);
+      return null;
+    }
+    const runAfter = queued.map(({ created_at }) => created_at).reduce((a, b) => (a > b ? a : b));
+    const id = await this.#createRun(trx, graph.dagId, { runAfter });
+    if (id === null) return null;
+    const run = { id, dagId: graph.dagId, runAfter, catchup: graph.catchup };
+    const events = await consumeQueue(trx, run, queued);
+    this.#kit.logger.info({ dagId: graph.dagId, assets: queued.length, events }, "made a run for updated assets");
+    return id;
+  }
+
+  async #isSatisfied(db: Executor, graph: DagGraph, isUpdated: (key: string) => boolean): Promise<boolean> {
+    const condition = assetConditionOf(graph.timetable);
+    if (condition === null) return false;
+    const resolution = await resolveLeaves(db, [...leavesOf(condition)]);
+    return isSatisfied(condition, (asset) => isUpdated(keyText(asset)), resolution);
+  }
+
+  /** `_create_dagruns_for_partitioned_asset_dags`: as there, neither a pause nor max_active_runs holds these back. */
+  async #createPartitions(trx: Trx, graph: DagGraph): Promise<number[]> {
+    const schedule = partitionedSchedule(graph.timetable);
+    const fingerprint = schedule?.fingerprint ?? "{}";
+    const pending = await pendingPartitions(trx, graph.dagId);
+    const stale = pending.filter((partition) => partition.rollup_fingerprint !== fingerprint);
+    if (stale.length > 0) {
+      this.#kit.logger.info(
+        { dagId: graph.dagId, partitions: stale.length },
+        "dropped waiting partitions: the DAG's partition mappers have changed",
+      );
+      await dropPartitions(
+        trx,
+        stale.map(({ id }) => id),
+      );
+    }
+    const made: number[] = [];
+    for (const partition of pending.filter((one) => !stale.includes(one))) {
+      if (schedule === null || !(await this.#isComplete(trx, graph, schedule, partition))) continue;
+      const now = this.#kit.clock.now();
+      const assets = [...partition.received.values()].map(({ asset }) => asset);
+      const { date, problem } = partitionDateOf(schedule, assets, partition.partition_key, partition.partition_date);
+      if (problem !== null) {
+        this.#kit.logger.warn({ dagId: graph.dagId, partition: partition.partition_key, problem }, "no partition date");
+      }
+      const run = { runAfter: now, partitionKey: partition.partition_key, partitionDate: date };
+      const id = await this.#createRun(trx, graph.dagId, run);
+      if (id === null) continue;
+      await settlePartition(trx, partition.id, id, now);
+      made.push(id);
+    }
+    return made;
+  }
+
+  async #isComplete(
+    trx: Trx,
+    graph: DagGraph,
+    schedule: PartitionedSchedule,
+    partition: PendingPartition,
+  ): Promise<boolean> {
+    const complete = new Map<string, boolean>();
+    for (const [key, { asset, keys }] of partition.received) {
+      const { rollup } = schedule.mapperOf(asset);
+      try {
+        const wanted = rollup?.toUpstream(partition.partition_key);
+        const verdict = wanted ? rollup?.isSatisfied(keys, wanted) : undefined;
+        if (verdict?.unreachable) this.#complain(graph.dagId, key, verdict.unreachable);
+        complete.set(key, verdict === undefined || (verdict.satisfied && verdict.unreachable === null));
+      } catch (error) {
+        this.#complain(graph.dagId, key, error instanceof Error ? error.message : String(error));
+        complete.set(key, false);
+      }
+    }
+    return this.#isSatisfied(trx, graph, (key) => complete.get(key) ?? false);
+  }
+
+  #complain(dagId: string, asset: string, problem: string): void {
+    const complaint = JSON.stringify([dagId, asset]);
+    if (this.#complaints.has(complaint)) return;
+    this.#complaints.add(complaint);
+    this.#kit.logger.warn({ dagId, asset, problem }, "a partition can never get what it waits for");
+  }
+
+  async #createRun(
+    trx: Trx,
+    dagId: string,
+    run: Pick<Parameters<typeof createDagRun>[1], "runAfter" | "partitionKey" | "partitionDate">,
+  ): Promise<number | null> {
+    const identity = { runAfter: run.runAfter, logicalDate: null };
+    const made = await createDagRun(trx, {
+      dagId,
+      runId: dagRunId("asset_triggered", identity, randomSuffix),
+      runType: "asset_triggered",
+      logicalDate: null,
+      dataIntervalStart: null,
+      dataIntervalEnd: null,
+      conf: toJsonText({}),
+      triggeredBy: "asset",
+      triggeringUserName: null,
+      ...run,
+    });
+    return made.kind === "created" ? made.id : null;
+  }
+}
