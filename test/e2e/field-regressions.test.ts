@@ -67,6 +67,10 @@ async function importErrors({ client }: Lite): Promise<string[]> {
   return answer.import_errors.map(({ filename }) => filename);
 }
 
+async function parsedAt({ client }: Lite, dagId: string): Promise<string> {
+  return ((await client.call("GET", `/api/v2/dags/${dagId}`)) as { last_parsed_time: string }).last_parsed_time;
+}
+
 const untilListed = (lite: Lite, expected: Record<string, string>) =>
   until(`listed: ${Object.keys(expected).join()}`, async () => {
     return (
@@ -169,15 +173,20 @@ with DAG("which", schedule=None, description=RELEASE):
     say()
 `,
     );
+    writeFileSync(join(home.workspace, "same.py"), dag("same", "the same"));
     const first = await home.start();
-    await untilListed(first, { which: "the first" });
+    await untilListed(first, { which: "the first", same: "the same" });
+    const parsedBefore = await parsedAt(first, "same");
     const earlier = await runDag(first.client, "which");
     const said = (run: { runId: string }, { client }: Lite) => xcomOf(client, "which", run.runId, "say");
     expect(await said(earlier, first)).toEqual(["the first", join(root, "python/leoflow_runtime/__init__.py")]);
     await first.stop();
 
     const second = await home.start({ program: [process.execPath, join(program, "bin/leoflow")] });
-    await untilListed(second, { which: "the next" });
+    await untilListed(second, { which: "the next", same: "the same" });
+    // Parsed again too, but the same: no version for that.
+    await until("the other file is parsed again", async () => (await parsedAt(second, "same")) !== parsedBefore);
+    expect(await second.client.call("GET", "/api/v2/dags/same/dagVersions")).toMatchObject({ total_entries: 1 });
     const later = await runDag(second.client, "which");
     expect(await said(later, second)).toEqual(["the next", join(program, "python/leoflow_runtime/__init__.py")]);
     // What was parsed before is a version of its own, and what ran before is still there.

@@ -323,6 +323,11 @@ describe("a home without a database", () => {
     });
     writeFileSync(marker, JSON.stringify({ ...real, pinned_python: "3.9.1" }));
     expect(found(await only(examinePython, paths), "Python").detail).toContain("made for CPython 3.9.1");
+    writeFileSync(marker, JSON.stringify({ ...real, pinned_python: "3.9.1", retry_after: "2027-01-01T00:00:00Z" }));
+    expect(found(await only(examinePython, paths), "Python")).toMatchObject({
+      detail: expect.stringContaining("which could not be downloaded") as string,
+      fix: "a start after 2027-01-01T00:00:00Z tries again",
+    });
 
     const project = join(paths.projectVenvs, "0123456789abcdef");
     mkdirSync(join(project, "bin"), { recursive: true });

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCommand } from "../command.ts";
-import { readBaseMarker } from "../python/base-python.ts";
+import { readBaseMarker, type BaseMarker } from "../python/base-python.ts";
 import { PINNED_PYTHON } from "../python/toolchain.ts";
 import { ok, problem, warning, type Check, type Patient } from "./check.ts";
 
@@ -41,27 +41,26 @@ export async function examinePython({ paths }: Patient): Promise<Check[]> {
     ];
   }
   const [version = "", airflow = ""] = imported.stdout.trim().split("\n").at(-1)?.split(" ") ?? [];
-  return [
-    base(name, { version, airflow, lock: marker.lock, pinned: marker.pinned_python }, paths.program),
-    ...projects(paths.projectVenvs),
-  ];
+  return [base(name, { version, airflow, marker }, paths.program), ...projects(paths.projectVenvs)];
 }
 
 function base(
   name: string,
-  found: { version: string; airflow: string; lock: string; pinned: string | undefined },
+  { version, airflow, marker }: { version: string; airflow: string; marker: BaseMarker },
   program: string,
 ): Check {
-  const detail = `${found.version} with Airflow ${found.airflow}`;
+  const detail = `${version} with Airflow ${airflow}`;
   const lock = createHash("sha256")
     .update(readFileSync(join(program, "python/requirements.lock")))
     .digest("hex");
   const next = "the next start of `leoflow lite` brings it up to date";
-  if (found.lock !== `sha256:${lock}`) return warning(name, `${detail}: its packages are another release's`, next);
-  if ((found.pinned ?? PINNED_PYTHON) !== PINNED_PYTHON) {
-    return warning(name, `${detail}: made for CPython ${found.pinned}, this release pins ${PINNED_PYTHON}`, next);
+  if (marker.lock !== `sha256:${lock}`) return warning(name, `${detail}: its packages are another release's`, next);
+  if ((marker.pinned_python ?? PINNED_PYTHON) !== PINNED_PYTHON) {
+    const made = `${detail}: made for CPython ${marker.pinned_python}, this release pins ${PINNED_PYTHON}`;
+    if (marker.retry_after === undefined) return warning(name, made, next);
+    return warning(name, `${made}, which could not be downloaded`, `a start after ${marker.retry_after} tries again`);
   }
-  if (found.version !== PINNED_PYTHON) {
+  if (version !== PINNED_PYTHON) {
     return ok(name, `${detail}; CPython ${PINNED_PYTHON} could not be had when it was made`);
   }
   return ok(name, detail);

@@ -2,14 +2,16 @@ import { createHash } from "node:crypto";
 import {
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { UserError } from "../../kit/user-error.ts";
 import { commandError } from "../command.ts";
 import type { LeoflowPaths } from "../paths.ts";
@@ -85,8 +87,8 @@ export async function ensurePython(
     }
   }
   try {
-    const link = readlinkSync(executable);
-    const own = { executable: link, version: marker.python, request: ["--python", link] };
+    const below = interpreterBelow(executable);
+    const own = { executable: below, version: marker.python, request: ["--python", below] };
     const interpreter = pinned ?? (toolchain.fits(own.version) ? own : await toolchain.interpreter());
     return await makeEnvironment(making, interpreter, pin);
   } catch (error) {
@@ -183,6 +185,12 @@ function writeMarker(venv: string, marker: BaseMarker): void {
   const file = join(venv, MARKER);
   writeFileSync(`${file}.new`, `${JSON.stringify(marker, null, 2)}\n`, { flush: true });
   renameSync(`${file}.new`, file);
+}
+
+/** Where its link leads and no further: that may be a link of Homebrew's, which stays when the patch it leads to goes. */
+function interpreterBelow(executable: string): string {
+  const target = lstatSync(executable).isSymbolicLink() ? readlinkSync(executable) : "";
+  return isAbsolute(target) ? target : realpathSync(executable);
 }
 
 function isLater(time: string | undefined): boolean {
