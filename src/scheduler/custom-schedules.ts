@@ -78,7 +78,7 @@ export class CustomSchedules {
     const next = made.next.get(keyOf(last)) as CustomNext;
     if (next.failure) {
       const { reason, details } = next.failure;
-      this.#kit.logger.error({ dagId, reason, details }, "the timetable gave no next run");
+      this.#kit.logger.error({ dagId, details }, `the timetable of ${dagId} named no next run: ${reason}`);
     }
     return next;
   }

@@ -1,5 +1,6 @@
 import { Alarm } from "../kit/alarm.ts";
 import type { Instant } from "../kit/instant.ts";
+import type { JsonText } from "../kit/json-text.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus } from "../domain/events.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
@@ -17,6 +18,9 @@ export interface RunCreatorDeps {
   versions: VersionCache;
   askTimetable: AskTimetable;
 }
+
+/** Tasks look into their run's conf without asking whether there is one. */
+const NO_CONF = "{}" as JsonText;
 
 /** What a DAG's timetable names next. */
 interface Named {
@@ -153,7 +157,7 @@ export class RunCreator implements Service {
       const runId = run && timetable.runId("scheduled", run, randomSuffix);
       return { run: run && { ...run, runId: runId as string }, error: null, lookAgainAt: null };
     } catch (error) {
-      this.#kit.logger.error({ err: error, dagId }, "the timetable gave no next run");
+      this.#kit.logger.error({ err: error, dagId }, `the timetable of ${dagId} named no next run`);
       return { run: null, error: String(error), lookAgainAt: null };
     }
   }
@@ -167,7 +171,7 @@ export class RunCreator implements Service {
       dataIntervalStart: next.dataInterval?.start ?? null,
       dataIntervalEnd: next.dataInterval?.end ?? null,
       runAfter: next.runAfter,
-      conf: null,
+      conf: NO_CONF,
       triggeredBy: "timetable",
       triggeringUserName: null,
       partitionKey: next.partitionKey,

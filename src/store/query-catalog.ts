@@ -1,4 +1,4 @@
-import { sql, type Selectable } from "kysely";
+import { sql, type ExpressionBuilder, type Selectable } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { Database } from "./database.ts";
 import {
@@ -15,7 +15,7 @@ import {
   type Range,
   type Sortable,
 } from "./filters.ts";
-import type { DagWarningTable, ImportErrorTable, JobTable, LogTable } from "./schema.ts";
+import type { DagWarningTable, ImportErrorTable, JobTable, LogTable, Schema } from "./schema.ts";
 
 /** The small collections: import errors, warnings, jobs, audit log. */
 
@@ -75,13 +75,31 @@ export const DAG_WARNING_ORDER = {
   timestamp: column("w.timestamp"),
 } satisfies Sortable;
 
+/** Those of the DAG files, and of timetables that named no run: Airflow's API has no type of its own for these. */
+function warnings(eb: ExpressionBuilder<Schema, never>) {
+  return eb
+    .selectFrom("dag_warning")
+    .select(["dag_id", "warning_type", "message", "timestamp"])
+    .unionAll(
+      eb
+        .selectFrom("dag")
+        .select([
+          "dag_id",
+          sql<string>`'runtime varying value'`.as("warning_type"),
+          sql<string>`'The timetable named no next run: ' || timetable_error`.as("message"),
+          sql<Instant>`coalesce(last_parsed_time, now())`.as("timestamp"),
+        ])
+        .where("timetable_error", "is not", null),
+    );
+}
+
 export async function listDagWarnings(
   db: Database,
   filter: { dagId?: string | undefined; warningType?: string | undefined },
   sorting: Sorting,
 ): Promise<{ rows: DagWarningRow[]; total: number }> {
   const query = db
-    .selectFrom("dag_warning as w")
+    .selectFrom((eb) => warnings(eb).as("w"))
     .innerJoin("dag", "dag.dag_id", "w.dag_id")
     .selectAll("w")
     .select(displayName.as("dag_display_name"))

@@ -328,26 +328,11 @@ describe("what this version does not have", () => {
     ["GET", "/assets/aliases/7", "The Asset Alias with ID: `7` was not found"],
     ["GET", "/assets/7/state-store", "Asset with id 7 not found"],
     ["GET", "/assets/7/state-store/a/b", "Asset with id 7 not found"],
-    ["GET", "/backfills/7", "Backfill not found"],
-    ["PUT", "/backfills/7/pause", "Backfill not found"],
     ["DELETE", "/dags/d/assets/queuedEvents", "Queue event with dag_id: `d` was not found"],
     ["GET", "/dags/d/assets/7/queuedEvents", "Queued event with dag_id: `d` and asset_id: `7` was not found"],
   ] as const)("does not find %s %s", async (method, path, detail) => {
     const response = await api.request(method, `/api/v2${path}`);
     expect([response.statusCode, response.json()]).toEqual([404, { detail }]);
-  });
-
-  it("says so when a backfill is asked for", async () => {
-    const dag = await makeDag(database.db);
-    await makeVersion(database.db, { dag_id: dag.dag_id });
-    const body = { dag_id: dag.dag_id, from_date: "2026-01-01T00:00:00Z", to_date: "2026-01-02T00:00:00Z" };
-    expect((await api.request("POST", "/api/v2/backfills", body)).statusCode).toBe(501);
-    expect((await api.request("POST", "/api/v2/backfills", { ...body, dag_id: "none" })).json()).toEqual({
-      detail: "Could not find dag none",
-    });
-    expect((await api.request("POST", "/api/v2/backfills", { ...body, reprocess_behavior: "odd" })).statusCode).toBe(
-      422,
-    );
   });
 });
 

@@ -29,7 +29,7 @@ export function toRunGlance(run: RunGlance) {
 
 /** What the pages of a DAG and of a run show beside the public API's answers. */
 export function runRoutes(app: TypedApp, context: ApiContext): void {
-  const { db, kit } = context;
+  const { db } = context;
   app.get("/dags/:dag_id/latest_run", { schema: { params: DagParams } }, async (request, reply) => {
     const { dag_id } = request.params;
     if (dag_id === "~") {
@@ -80,8 +80,8 @@ export function runRoutes(app: TypedApp, context: ApiContext): void {
     const partitionDate = instantRangeOf(query, "partition_date");
     const past = await calendarCells(db, dag_id, { granularity: query.granularity, logicalDate, partitionDate });
     const planned = new Map<string, number>();
-    const graph = await context.graph(dag.current_version_id);
-    for (const date of plannedRuns(graph, dag, logicalDate, kit.clock.now())) {
+    const next = { ...dag, current_version_id: dag.current_version_id };
+    for (const date of await plannedRuns(context, next, logicalDate)) {
       const cell = query.granularity === "daily" ? `${date.slice(0, 10)}T00:00:00Z` : `${date.slice(0, 13)}:00:00Z`;
       planned.set(cell, (planned.get(cell) ?? 0) + 1);
     }

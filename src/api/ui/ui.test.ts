@@ -372,7 +372,6 @@ describe("settings", () => {
   });
 
   it("is empty where nothing can be yet", async () => {
-    expect(await body("/ui/backfills?dag_id=pipe")).toEqual({ backfills: [], total_entries: 0 });
     expect(await body("/ui/dags/pipe/dagRuns/first/deadlines")).toEqual({ deadlines: [], total_entries: 0 });
     expect((await get("/ui/dags/pipe/dagRuns/none/deadlines")).status).toBe(404);
     expect(await body("/ui/dags/pipe/deadlineAlerts")).toEqual({ deadline_alerts: [], total_entries: 0 });
