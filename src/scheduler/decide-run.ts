@@ -36,7 +36,7 @@ async function writeExpansion(db: Database, run: LiveRun, { taskId, unexpanded, 
   const task = taskOf(run.version, taskId);
   return await db.transaction().execute(async (trx) => {
     if (unexpanded && !(await resolveUnexpanded(trx, unexpanded.id, unexpanded.becomes))) return false;
-    const rows = create.map(({ id, mapIndex }) => ({ id, task, mapIndex }));
-    return (await insertTaskInstances(trx, run.row, rows)).size === rows.length;
+    const rows = create.map(({ id, mapIndex }) => ({ id, run: run.row, task, mapIndex }));
+    return (await insertTaskInstances(trx, rows)).size === rows.length;
   });
 }

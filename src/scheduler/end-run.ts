@@ -4,7 +4,7 @@ import type { RelevantTry } from "../store/callbacks.ts";
 import type { Database } from "../store/database.ts";
 import type { Instant } from "../kit/instant.ts";
 import { isFinished } from "../domain/states.ts";
-import { finishRun } from "../store/live-runs.ts";
+import { finishRuns } from "../store/live-runs.ts";
 import { finishRunWithMore } from "../store/run-end.ts";
 import { timeOutRun } from "../store/run-timeout.ts";
 
@@ -13,23 +13,35 @@ export function callsBack({ version: { graph } }: LiveRun, state: "success" | "f
   return state === "success" ? graph.hasOnSuccessCallback : graph.hasOnFailureCallback;
 }
 
-/** Ends a run, with what its DAG wants called for that. False when it was not running any more. */
-export async function endRun(
-  db: Database,
-  run: LiveRun,
-  decided: { state: "success" | "failed"; reason: RunDecision["reason"]; now: Instant },
-): Promise<boolean> {
-  const { state, reason, now } = decided;
-  const calls = callsBack(run, state);
-  const { hasDeadlines } = run.version.graph;
-  if (!calls && !hasDeadlines) return await finishRun(db, run.row.id, state, now);
+export interface RunEnding {
+  run: LiveRun;
+  state: "success" | "failed";
+  reason: RunDecision["reason"];
+}
+
+/** Ends runs, with what their DAGs want called for that. Returns those that were still running. */
+export async function endRuns(db: Database, endings: readonly RunEnding[], now: Instant): Promise<RunEnding[]> {
+  const isPlain = ({ run, state }: RunEnding): boolean => !callsBack(run, state) && !run.version.graph.hasDeadlines;
+  const plain = endings.filter(isPlain);
+  const ended = await finishRuns(
+    db,
+    plain.map(({ run, state }) => ({ id: run.row.id, state })),
+    now,
+  );
+  for (const ending of endings) {
+    if (!isPlain(ending) && (await endWithMore(db, ending, now))) ended.add(ending.run.row.id);
+  }
+  return endings.filter(({ run }) => ended.has(run.row.id));
+}
+
+async function endWithMore(db: Database, { run, state, reason }: RunEnding, now: Instant): Promise<boolean> {
   return await finishRunWithMore(db, {
     id: run.row.id,
     state,
     now,
     reason: reason ?? state,
-    hasDeadlines,
-    callback: calls ? relevantTry(run, state, reason) : "no-callback",
+    hasDeadlines: run.version.graph.hasDeadlines,
+    callback: callsBack(run, state) ? relevantTry(run, state, reason) : "no-callback",
   });
 }
 

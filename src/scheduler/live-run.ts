@@ -39,7 +39,7 @@ export function missingTaskInstances({ run, taskInstances }: LoadedRun, version:
   const present = new Set(taskInstances.map((ti) => ti.taskId));
   return instancesOfNewRun(version.graph, { runType: run.run_type, logicalDate: run.logical_date })
     .filter(({ taskId }) => !present.has(taskId))
-    .map(({ taskId, mapIndex }) => ({ id: newId(), task: taskOf(version, taskId), mapIndex }));
+    .map(({ taskId, mapIndex }) => ({ id: newId(), run, task: taskOf(version, taskId), mapIndex }));
 }
 
 export function taskOf(version: LoadedVersion, taskId: string): TaskNode {

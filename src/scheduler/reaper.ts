@@ -13,7 +13,7 @@ export interface ReaperDeps {
   /** Writes the last line of a lost try's log; nobody else is left to do it. */
   logEnd(ti: ExecutingRow, reason: string): Promise<void>;
   /** Hands a queued try to the executor again. */
-  requeue(id: string, dagRunId: number): Promise<void>;
+  requeue(id: string, dagRunId: number): void;
 }
 
 export interface ReaperConfig {
@@ -49,7 +49,7 @@ export class Reaper {
     for (const row of await executingTaskInstances(this.#deps.db)) {
       if (this.#deps.held().has(row.id)) continue;
       if (row.state === "queued") {
-        await this.#deps.requeue(row.id, row.dag_run_id);
+        this.#deps.requeue(row.id, row.dag_run_id);
         counts.requeued++;
       } else {
         await this.#settle(row, LOST_ON_RESTART);
@@ -69,7 +69,7 @@ export class Reaper {
       const since = this.#unheldSince.get(row.id) ?? now;
       unheld.set(row.id, since);
       if (row.state === "queued") {
-        if (now - since >= this.#config.queuedTimeoutMs) await this.#deps.requeue(row.id, row.dag_run_id);
+        if (now - since >= this.#config.queuedTimeoutMs) this.#deps.requeue(row.id, row.dag_run_id);
       } else {
         const lastSign = Math.max(since, row.last_heartbeat_at === null ? 0 : instantMs(row.last_heartbeat_at));
         if (now - lastSign >= this.#config.heartbeatTimeoutMs) await this.#settle(row, LOST_HEARTBEAT);

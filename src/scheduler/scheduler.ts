@@ -2,6 +2,7 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
+import type { InstanceSnapshot } from "../domain/decision.ts";
 import { isFinished, type TaskInstanceState } from "../domain/states.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
 import { pauseAfterFailures } from "../store/auto-pause.ts";
@@ -12,14 +13,16 @@ import {
   applyTransitions,
   insertTaskInstances,
   liveRunIds,
-  loadRun,
-  startRun,
+  loadRuns,
+  startRuns,
+  type LoadedRun,
+  type NewTaskInstance,
   type Transition,
 } from "../store/live-runs.ts";
 import { poolSizes } from "../store/pool-sizes.ts";
 import type { StartFromTrigger } from "../store/triggers.ts";
 import { decideRun, type RunDecision } from "./decide-run.ts";
-import { callsBack, endRun, endRunByTime } from "./end-run.ts";
+import { callsBack, endRunByTime, endRuns, type RunEnding } from "./end-run.ts";
 import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
 import { Slots, type Candidate } from "./slots.ts";
@@ -47,6 +50,8 @@ interface Decided {
   transition: Transition;
 }
 
+/** Runs read in one statement. */
+const LOADED_AT_ONCE = 200;
 const HAD_WORK: ReadonlySet<TaskInstanceState | null> = new Set(["queued", "running", "restarting", "deferred"]);
 
 /**
@@ -67,6 +72,7 @@ export class Scheduler implements Service {
   readonly #runs = new Map<number, LiveRun>();
   readonly #stale = new Set<number>();
   readonly #dirty = new Set<number>();
+  readonly #requeued = new Set<string>();
   readonly #late = new Map<number, EventOf<"task-instance">[]>();
   readonly #wake: Alarm<number>;
   readonly #timeouts: Alarm<number>;
@@ -129,13 +135,20 @@ export class Scheduler implements Service {
     this.#decideAgain([...this.#runs.keys()]);
   }
 
-  /** Hands a queued try, which no executor holds, over again. */
-  async requeue(id: string, dagRunId: number): Promise<void> {
-    const run = this.#runs.get(dagRunId) ?? (await this.#load(dagRunId));
-    const ti = run && [...run.memory.instances()].find((instance) => instance.id === id);
-    const candidate = run && ti ? candidateOf(run, ti) : null;
-    if (!run || !ti || !candidate) return;
-    this.#deps.executor.enqueue([workloadOf(run, candidate, ti.tryNumber)]);
+  /** Hands a queued try, which no executor holds, over again; its run is read first where it is not known. */
+  requeue(id: string, dagRunId: number): void {
+    const run = this.#runs.get(dagRunId);
+    if (run) {
+      for (const ti of run.memory.instances()) if (ti.id === id) this.#handOver(run, ti);
+    } else {
+      this.#requeued.add(id);
+      this.reload([dagRunId]);
+    }
+  }
+
+  #handOver(run: LiveRun, ti: InstanceSnapshot): void {
+    const candidate = candidateOf(run, ti);
+    if (candidate) this.#deps.executor.enqueue([workloadOf(run, candidate, ti.tryNumber)]);
   }
 
   /** Resolves when nothing is left to do now. For tests and orderly shutdown. */
@@ -266,51 +279,58 @@ export class Scheduler implements Service {
   async #reloadStale(): Promise<void> {
     const ids = [...this.#stale];
     this.#stale.clear();
-    for (const id of ids) await this.#load(id);
+    for (let at = 0; at < ids.length; at += LOADED_AT_ONCE) await this.#load(ids.slice(at, at + LOADED_AT_ONCE));
   }
 
-  async #load(id: number): Promise<LiveRun | null> {
-    const { db, versions } = this.#deps;
-    const late: EventOf<"task-instance">[] = [];
-    this.#late.set(id, late);
+  async #load(ids: readonly number[]): Promise<void> {
+    for (const id of ids) this.#late.set(id, []);
     try {
-      let loaded = await loadRun(db, id);
-      this.#forget(id);
-      if (!loaded || (loaded.run.state !== "queued" && loaded.run.state !== "running")) return null;
-      if (loaded.run.dag_is_paused) this.#paused.add(loaded.run.dag_id);
-      else this.#paused.delete(loaded.run.dag_id);
-      const version = await versions.get(loaded.run.dag_version_id);
-      const missing = missingTaskInstances(loaded, version);
-      if (missing.length > 0) {
-        const inserted = await insertTaskInstances(db, loaded.run, missing);
-        if (inserted.size === missing.length) {
-          const made = missing.map(({ id: tiId, task, mapIndex }) => ({
-            id: tiId,
-            taskId: task.taskId,
-            mapIndex,
-            state: null,
-            tryNumber: 0,
-            wakeAt: null,
-          }));
-          loaded = { ...loaded, taskInstances: [...loaded.taskInstances, ...made] };
-        } else {
-          loaded = (await loadRun(db, id)) ?? loaded;
-        }
+      const loaded = new Map((await this.#readLive(ids)).map((each) => [each.run.id, each]));
+      for (const id of ids) {
+        const found = loaded.get(id);
+        const run =
+          found && (await liveRun(this.#deps.db, found, await this.#deps.versions.get(found.run.dag_version_id)));
+        this.#forget(id);
+        if (run) this.#take(run, this.#late.get(id) ?? []);
+        this.#late.delete(id);
       }
-      const run = await liveRun(db, loaded, version);
-      this.#runs.set(id, run);
-      for (const ti of run.memory.instances()) {
-        const candidate = candidateOf(run, ti);
-        if (!candidate) continue;
-        this.#slots.record(candidate, ti.state);
-        if (ti.state === "scheduled") this.#wait(run, candidate);
-      }
-      for (const event of late) this.#applyEvent(run, event);
-      this.#dirty.add(id);
-      return run;
     } finally {
-      this.#late.delete(id);
+      for (const id of ids) this.#late.delete(id);
     }
+  }
+
+  /** Reads those that are queued or running, and makes the task instances that they lack. */
+  async #readLive(ids: readonly number[]): Promise<LoadedRun[]> {
+    const { db, versions } = this.#deps;
+    const isLive = ({ run }: LoadedRun): boolean => run.state === "queued" || run.state === "running";
+    const loaded = (await loadRuns(db, ids)).filter(isLive);
+    const missing: NewTaskInstance[] = [];
+    for (const each of loaded) missing.push(...missingTaskInstances(each, await versions.get(each.run.dag_version_id)));
+    const inserted = await insertTaskInstances(db, missing);
+    if (inserted.size < missing.length) return (await loadRuns(db, ids)).filter(isLive);
+    const of = new Map(loaded.map((each) => [each.run.id, each]));
+    for (const { id, run, task, mapIndex } of missing) {
+      const made = { id, taskId: task.taskId, mapIndex, state: null, tryNumber: 0, wakeAt: null };
+      of.get(run.id)?.taskInstances.push(made);
+    }
+    return loaded;
+  }
+
+  /** Goes on with a run as it was just read; `late` came while it was. */
+  #take(run: LiveRun, late: readonly EventOf<"task-instance">[]): void {
+    const { id, dag_id: dagId, dag_is_paused: isPaused } = run.row;
+    if (isPaused) this.#paused.add(dagId);
+    else this.#paused.delete(dagId);
+    this.#runs.set(id, run);
+    for (const ti of run.memory.instances()) {
+      const candidate = candidateOf(run, ti);
+      if (!candidate) continue;
+      this.#slots.record(candidate, ti.state);
+      if (ti.state === "scheduled") this.#wait(run, candidate);
+      if (this.#requeued.delete(ti.id) && ti.state === "queued") this.#handOver(run, ti);
+    }
+    for (const event of late) this.#applyEvent(run, event);
+    this.#dirty.add(id);
   }
 
   #forget(id: number): void {
@@ -322,42 +342,43 @@ export class Scheduler implements Service {
   }
 
   async #advanceDirty(): Promise<void> {
-    const runs = inStartOrder([...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined));
+    const dirty = [...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined);
     this.#dirty.clear();
-    let running: RunningRuns | null = null;
+    const runs = inStartOrder(dirty).filter((run) => !this.#paused.has(run.row.dag_id));
+    await this.#startDue(runs.filter((run) => run.row.state === "queued"));
     const decided: Decided[] = [];
-    const ended: { run: LiveRun; state: "success" | "failed"; reason: RunDecision["reason"] }[] = [];
+    const endings: RunEnding[] = [];
     for (const run of runs) {
-      if (this.#paused.has(run.row.dag_id)) continue;
-      if (run.row.state === "queued") {
-        running ??= new RunningRuns(this.#runs.values());
-        if (!(await this.#startIfDue(run, running))) continue;
-      }
+      if (run.row.state !== "running") continue;
       const decision = await this.#decide(run, decided);
       const state = decision?.runState;
-      if (state === "success" || state === "failed") ended.push({ run, state, reason: decision?.reason ?? null });
+      if (state === "success" || state === "failed") endings.push({ run, state, reason: decision?.reason ?? null });
     }
     await this.#write(decided);
-    for (const { run, state, reason } of ended) {
-      if (!this.#stale.has(run.row.id)) await this.#finish(run, state, reason);
-    }
+    await this.#finish(endings.filter(({ run }) => !this.#stale.has(run.row.id)));
   }
 
-  async #startIfDue(run: LiveRun, running: RunningRuns): Promise<boolean> {
+  async #startDue(queued: readonly LiveRun[]): Promise<void> {
+    if (queued.length === 0) return;
     const now = this.#kit.clock.now();
-    if (run.row.run_after > now) {
-      this.#wake.set(run.row.id, run.row.run_after);
-      return false;
+    const running = new RunningRuns(this.#runs.values());
+    const due: LiveRun[] = [];
+    for (const run of queued) {
+      if (run.row.run_after > now) this.#wake.set(run.row.id, run.row.run_after);
+      else if (await this.#gate.isOpen(run, running)) {
+        running.add(run);
+        due.push(run);
+      }
     }
-    if (!(await this.#gate.isOpen(run, running))) return false;
-    if (!(await startRun(this.#deps.db, run.row.id, now))) {
-      this.#stale.add(run.row.id);
-      return false;
+    const started = await startRuns(
+      this.#deps.db,
+      due.map(({ row }) => row.id),
+      now,
+    );
+    for (const { row } of due) {
+      if (started.has(row.id)) Object.assign(row, { state: "running", start_date: now });
+      else this.#stale.add(row.id);
     }
-    run.row.state = "running";
-    run.row.start_date = now;
-    running.add(run);
-    return true;
   }
 
   /** Sorts the run's transitions into what is written now and what waits for slots. */
@@ -428,15 +449,19 @@ export class Scheduler implements Service {
     return run ? [{ run, transition: { id: candidate.id, expected, to, tryNumber } }] : [];
   }
 
-  async #finish(run: LiveRun, state: "success" | "failed", reason: RunDecision["reason"]): Promise<void> {
-    if (!(await endRun(this.#deps.db, run, { state, reason, now: this.#kit.clock.now() }))) {
-      this.#stale.add(run.row.id);
-      return;
+  async #finish(endings: readonly RunEnding[]): Promise<void> {
+    const ended = new Set(await endRuns(this.#deps.db, endings, this.#kit.clock.now()));
+    for (const ending of endings) {
+      const { run, state, reason } = ending;
+      if (!ended.has(ending)) {
+        this.#stale.add(run.row.id);
+        continue;
+      }
+      if (callsBack(run, state)) this.#deps.bus.publish({ kind: "callback" });
+      const { maxConsecutiveFailedDagRuns: limit } = run.version.graph;
+      if (reason === "task_failure" && limit > 0) await this.#pauseAfterFailures(run.row.dag_id, limit);
+      this.#ended(run);
     }
-    if (callsBack(run, state)) this.#deps.bus.publish({ kind: "callback" });
-    const { maxConsecutiveFailedDagRuns: limit } = run.version.graph;
-    if (reason === "task_failure" && limit > 0) await this.#pauseAfterFailures(run.row.dag_id, limit);
-    this.#ended(run);
   }
 
   async #pauseAfterFailures(dagId: string, limit: number): Promise<void> {

@@ -41,8 +41,8 @@ export async function liveRunIds(db: Database): Promise<number[]> {
   return rows.map((row) => row.id);
 }
 
-/** The run with all its task instances in one round trip; null when it is gone or has no version. */
-export async function loadRun(db: Database, id: number): Promise<LoadedRun | null> {
+/** These runs with all their task instances, in one round trip; without those that are gone or have no version. */
+export async function loadRuns(db: Database, ids: readonly number[]): Promise<LoadedRun[]> {
   type Row = [string, string, number, TaskInstanceState | null, number, string | null];
   const { rows } = await sql<LiveRunRow & { task_instances: Row[] }>`
     select id, dag_id, run_id, run_type, state, logical_date, run_after, start_date, dag_version_id, clear_number, backfill_id,
@@ -52,21 +52,18 @@ export async function loadRun(db: Database, id: number): Promise<LoadedRun | nul
       (select coalesce(jsonb_agg(jsonb_build_array(ti.id, ti.task_id, ti.map_index, ti.state, ti.try_number,
           to_char(ti.wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))), '[]')
         from task_instance ti where ti.dag_run_id = dag_run.id) as task_instances
-    from dag_run where id = ${id} and dag_version_id is not null`.execute(db);
-  const row = rows[0];
-  if (!row) return null;
-  const { task_instances, ...run } = row;
-  return {
+    from dag_run where id = any(${ids}::bigint[]) and dag_version_id is not null`.execute(db);
+  return rows.map(({ task_instances: instances, ...run }) => ({
     run,
-    taskInstances: task_instances.map(([tiId, taskId, mapIndex, state, tryNumber, wakeAt]) => ({
-      id: tiId,
+    taskInstances: instances.map(([id, taskId, mapIndex, state, tryNumber, wakeAt]) => ({
+      id,
       taskId,
       mapIndex,
       state,
       tryNumber,
       wakeAt: wakeAt as Instant | null,
     })),
-  };
+  }));
 }
 
 /**
@@ -93,18 +90,18 @@ export async function mapLengths(
 
 export interface NewTaskInstance {
   id: string;
+  run: { id: number; dag_id: string; dag_version_id: string };
   task: TaskNode;
   mapIndex: number;
 }
 
-/** Inserts rows for a run; those that exist already are left alone. Returns the ids that were inserted. */
-export async function insertTaskInstances(
-  db: Database,
-  run: { id: number; dag_id: string; dag_version_id: string },
-  instances: readonly NewTaskInstance[],
-): Promise<Set<string>> {
+/** Inserts rows, of one run or of many; those that exist already are left alone. Returns the ids that were inserted. */
+export async function insertTaskInstances(db: Database, instances: readonly NewTaskInstance[]): Promise<Set<string>> {
   if (instances.length === 0) return new Set();
-  const tasks = [...new Map(instances.map(({ task }) => [task.taskId, task])).values()].map((task) => ({
+  const tasks = [...new Set(instances.map(({ task }) => task))];
+  const numbers = new Map(tasks.map((task, number) => [task, number]));
+  const facts = tasks.map((task, number) => ({
+    number,
     task_id: task.taskId,
     task_display_name: task.displayName,
     operator: task.taskType,
@@ -117,21 +114,26 @@ export async function insertTaskInstances(
     priority_weight: task.priorityWeightTotal,
     max_tries: task.retries,
   }));
+  const runs = [...new Map(instances.map(({ run }) => [run.id, run])).values()];
   const { rows } = await sql<{ id: string }>`
     with task as (
-      select * from json_to_recordset(${toJsonText(tasks)}::json) as t(task_id text, task_display_name text, operator text,
-        custom_operator_name text, pool text, pool_slots integer, queue text, executor text, executor_config text,
+      select * from json_to_recordset(${toJsonText(facts)}::json) as t(number integer, task_id text, task_display_name text,
+        operator text, custom_operator_name text, pool text, pool_slots integer, queue text, executor text, executor_config text,
         priority_weight integer, max_tries integer)
+    ), run as (
+      select * from unnest(${runs.map(({ id }) => id)}::bigint[], ${runs.map((run) => run.dag_id)}::text[],
+        ${runs.map((run) => run.dag_version_id)}::uuid[]) as r(id, dag_id, dag_version_id)
     ), wanted as (
-      select * from unnest(${instances.map(({ id }) => id)}::uuid[], ${instances.map(({ task }) => task.taskId)}::text[],
-        ${instances.map(({ mapIndex }) => mapIndex)}::integer[]) as w(id, task_id, map_index)
+      select * from unnest(${instances.map(({ id }) => id)}::uuid[], ${instances.map(({ run }) => run.id)}::bigint[],
+        ${instances.map(({ task }) => numbers.get(task))}::integer[],
+        ${instances.map(({ mapIndex }) => mapIndex)}::integer[]) as w(id, run_id, number, map_index)
     )
     insert into task_instance (id, dag_run_id, dag_id, task_id, map_index, max_tries, task_display_name, operator,
       custom_operator_name, pool, pool_slots, queue, executor, executor_config, priority_weight, dag_version_id)
-    select wanted.id, ${run.id}, ${run.dag_id}, wanted.task_id, wanted.map_index, max_tries, task_display_name,
+    select wanted.id, run.id, run.dag_id, task_id, wanted.map_index, max_tries, task_display_name,
       operator, custom_operator_name, pool, pool_slots, queue, executor, executor_config::json, priority_weight,
-      ${run.dag_version_id}::uuid
-    from wanted join task using (task_id)
+      run.dag_version_id
+    from wanted join task using (number) join run on run.id = wanted.run_id
     on conflict (dag_run_id, task_id, map_index) do nothing
     returning id`.execute(db);
   return new Set(rows.map((row) => row.id));
@@ -199,24 +201,28 @@ export async function applyTransitions(
   return new Set(rows.map((row) => row.id));
 }
 
-/** queued → running. False when it was not queued any more. */
-export async function startRun(db: Database, id: number, now: Instant): Promise<boolean> {
-  const result = await db
-    .updateTable("dag_run")
-    .set({ state: "running", start_date: now, last_scheduling_decision: now, updated_at: now })
-    .where("id", "=", id)
-    .where("state", "=", "queued")
-    .executeTakeFirst();
-  return result.numUpdatedRows === 1n;
+/** queued → running. Returns the ids of those that were still queued. */
+export async function startRuns(db: Database, ids: readonly number[], now: Instant): Promise<Set<number>> {
+  if (ids.length === 0) return new Set();
+  const { rows } = await sql<{ id: number }>`
+    update dag_run set state = 'running', start_date = ${now}, last_scheduling_decision = ${now}, updated_at = ${now}
+    where id = any(${ids}::bigint[]) and state = 'queued' returning id`.execute(db);
+  return new Set(rows.map(({ id }) => id));
 }
 
-/** running → success or failed. False when it was not running any more. */
-export async function finishRun(db: Database, id: number, state: "success" | "failed", now: Instant): Promise<boolean> {
-  const result = await db
-    .updateTable("dag_run")
-    .set({ state, end_date: now, last_scheduling_decision: now, updated_at: now })
-    .where("id", "=", id)
-    .where("state", "=", "running")
-    .executeTakeFirst();
-  return result.numUpdatedRows === 1n;
+export interface FinishedRun {
+  id: number;
+  state: "success" | "failed";
+}
+
+/** running → success or failed. Returns the ids of those that were still running. */
+export async function finishRuns(db: Database, runs: readonly FinishedRun[], now: Instant): Promise<Set<number>> {
+  if (runs.length === 0) return new Set();
+  const { rows } = await sql<{ id: number }>`
+    with wanted as (
+      select * from unnest(${runs.map(({ id }) => id)}::bigint[], ${runs.map(({ state }) => state)}::text[]) as w(id, state)
+    )
+    update dag_run set state = wanted.state, end_date = ${now}, last_scheduling_decision = ${now}, updated_at = ${now}
+    from wanted where dag_run.id = wanted.id and dag_run.state = 'running' returning dag_run.id`.execute(db);
+  return new Set(rows.map(({ id }) => id));
 }

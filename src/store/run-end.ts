@@ -2,7 +2,7 @@ import type { Instant } from "../kit/instant.ts";
 import { addDagCallback, type RelevantTry } from "./callbacks.ts";
 import type { Database } from "./database.ts";
 import { pruneDeadlines } from "./deadlines.ts";
-import { finishRun } from "./live-runs.ts";
+import { finishRuns } from "./live-runs.ts";
 
 export interface RunEnd {
   id: number;
@@ -15,10 +15,10 @@ export interface RunEnd {
   hasDeadlines: boolean;
 }
 
-/** `finishRun` of a DAG that has callbacks or deadlines: with the run's state, both are settled in one transaction. */
+/** `finishRuns` for one of a DAG that has callbacks or deadlines: with the run's state, both are settled in one transaction. */
 export async function finishRunWithMore(db: Database, end: RunEnd): Promise<boolean> {
   return await db.transaction().execute(async (trx) => {
-    if (!(await finishRun(trx, end.id, end.state, end.now))) return false;
+    if ((await finishRuns(trx, [end], end.now)).size === 0) return false;
     if (end.callback !== "no-callback") {
       await addDagCallback(trx, { ...end, relevant: end.callback });
     }

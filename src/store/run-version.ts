@@ -55,8 +55,12 @@ export async function moveRunToVersion(
   const missing = [...version.graph.tasks.values()].filter((task) => !present.has(task.taskId));
   await insertTaskInstances(
     trx,
-    { id: run.id, dag_id: run.dag_id, dag_version_id: version.id },
-    missing.map((task) => ({ id: newId(), task, mapIndex: -1, state: null })),
+    missing.map((task) => ({
+      id: newId(),
+      run: { id: run.id, dag_id: run.dag_id, dag_version_id: version.id },
+      task,
+      mapIndex: -1,
+    })),
   );
   return removed.filter(({ state }) => state !== null && HOLDS_PROCESS.has(state)).map(({ id }) => id);
 }
