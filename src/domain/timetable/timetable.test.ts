@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseInstant, type Instant } from "../../kit/instant.ts";
 import type { SerializedTimetable } from "../dag-graph.ts";
+import type { DagRunType } from "../states.ts";
+import { runsBetween } from "./runs-between.ts";
 import { timetableFor } from "./timetable-for.ts";
 import { dagRunId, randomSuffix, type BuiltinTimetable, type NextRun, type NextRunInput } from "./timetable.ts";
 
@@ -22,6 +24,10 @@ interface Vector {
     steps: [now: string, next: Answer | null][];
   }[];
   manual: [runAfter: string, start: string, end: string][];
+  between: [earliest: string, latest: string, runs: Answer[]][];
+  /** After a run of another schedule. */
+  rescheduled: { last: Answer; earliest: string; next: [catchup: boolean, now: string, next: Answer | null][] };
+  runIds: [runType: DagRunType, runAfter: string, partitionKey: string | null, runId: string][];
 }
 
 /** What is left out is as in an ordinary run. */
@@ -74,6 +80,36 @@ it.each(named)("answers as Airflow does: %s", (_name, vector) => {
   for (const [runAfter, start, end] of vector.manual) {
     const inferred = { start: parseInstant(start), end: parseInstant(end) };
     expect(timetable.inferManualDataInterval(parseInstant(runAfter)), runAfter).toEqual(inferred);
+  }
+});
+
+it.each(named)("runs again what was, as Airflow's backfills do: %s", (_name, vector) => {
+  const timetable = builtin(vector.serialized);
+  for (const [earliest, latest, runs] of vector.between) {
+    const found: NextRun[] = [];
+    for (const run of runsBetween(timetable, parseInstant(earliest), parseInstant(latest), parseInstant(latest))) {
+      found.push(run);
+      if (found.length === 15) break;
+    }
+    expect(found, `from ${earliest} to ${latest}`).toEqual(runs.map(expected));
+  }
+});
+
+it.each(named)("goes on from another schedule, as Airflow does: %s", (_name, vector) => {
+  const timetable = builtin(vector.serialized);
+  const last = expected(vector.rescheduled.last);
+  const earliest = parseInstant(vector.rescheduled.earliest);
+  for (const [catchup, now, next] of vector.rescheduled.next) {
+    const restriction = { earliest, latest: null, catchup };
+    expect(timetable.nextRun({ last, restriction, now: parseInstant(now) }), now).toEqual(expected(next));
+  }
+});
+
+it.each(named)("names runs as Airflow does: %s", (_name, vector) => {
+  const timetable = builtin(vector.serialized);
+  for (const [runType, runAfter, partitionKey, runId] of vector.runIds) {
+    const identity = { runAfter: parseInstant(runAfter), logicalDate: null, partitionKey };
+    expect(timetable.runId(runType, identity, () => "abcdefgh")).toBe(runId);
   }
 });
 

@@ -4,9 +4,11 @@ Run with the Python of a Leoflow venv: ~/.leoflow/venv/bin/python src/domain/tim
 """
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import pathlib
+import re
 import tempfile
 from unittest import mock
 
@@ -19,7 +21,8 @@ from airflow._shared.timezones import timezone
 from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
 from airflow.timetables import events, interval, simple, trigger
-from airflow.timetables.base import DagRunInfo, TimeRestriction
+from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
+from airflow.utils.types import DagRunType
 
 SPRING = "2025-03-28T00:00:00+00:00"  # Europe changes on the 30th, the US three weeks earlier
 AUTUMN = "2025-10-24T00:00:00+00:00"  # Europe changes on the 26th, the US a week later
@@ -185,6 +188,45 @@ def manual(timetable, start):
     return found
 
 
+def between(timetable, start):
+    """The runs of a backfill, as SerializedDAG.iter_dagrun_infos_between goes through them; at most fifteen."""
+    found = []
+    for earliest, latest in [(start.add(minutes=7), start.add(days=40)), (start, start)]:
+        infos, info = [], None
+        restriction = TimeRestriction(earliest, latest, catchup=True)
+        try:
+            if timetable.partitioned:
+                infos = list(itertools.islice(timetable.iter_partition_dagrun_infos(earliest=earliest, latest=latest), 15))
+            else:
+                while len(infos) < 15 and (info := timetable.next_dagrun_info_v2(last_dagrun_info=info, restriction=restriction)):
+                    infos.append(info)
+        except Exception:  # it is logged there, and what was found counts
+            pass
+        found.append([iso(earliest), iso(latest), [answer(info) for info in infos]])
+    return found
+
+
+def rescheduled(timetable, start):
+    """What comes after a run of another schedule, that the DAG had before."""
+    last = DagRunInfo.interval(start.subtract(days=3, minutes=11), start.add(hours=9, minutes=17))
+    found = []
+    for catchup in (True, False):
+        for now in (start.add(hours=10), start.add(days=5)):
+            info = ask(timetable, last, TimeRestriction(start.subtract(days=30), None, catchup), now)
+            found.append([catchup, iso(now), answer(info)])
+    return {"last": answer(last), "earliest": iso(start.subtract(days=30)), "next": found}
+
+
+def run_ids(timetable, start):
+    after = start.add(hours=5, microseconds=250000)
+    key = "a key" if timetable.partitioned else None
+    return [
+        [run_type.value, iso(at), key, re.sub(r"__\w{8}$", "__abcdefgh", timetable.generate_run_id(run_type=run_type, run_after=at, data_interval=DataInterval(start, at), partition_key=key))]
+        for run_type in (DagRunType.SCHEDULED, DagRunType.MANUAL, DagRunType.ASSET_TRIGGERED)
+        for at in (start, after)
+    ]
+
+
 vectors = []
 for timetable, begin in cases():
     start = pendulum.parse(begin)
@@ -211,6 +253,9 @@ for timetable, begin in cases():
         "partitioned": timetable.partitioned,
         "walks": walks,
         "manual": manual(timetable, start),
+        "between": between(timetable, start) if timetable.periodic else [],
+        "rescheduled": rescheduled(timetable, start),
+        "runIds": run_ids(timetable, start),
     })
 target = pathlib.Path(__file__).with_name("vectors.json")
 target.write_text(json.dumps(vectors, separators=(",", ":")) + "\n")
