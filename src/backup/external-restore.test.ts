@@ -3,7 +3,6 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -121,13 +120,27 @@ describe("leoflow-server restore", () => {
     const { name, databaseUrl } = await newDatabase();
     const [workspace, configOut] = [join(folder, "srv/dags"), join(folder, "keys.yaml")];
     await restore({ databaseUrl, workspace, configOut });
-    expect(tree(workspace).slice(1)).toEqual(tree(join(folder, "leoflow")).slice(1));
+    expect(tree(workspace)).toEqual(tree(join(folder, "leoflow")));
     expect(await ask(name, "select fileloc from dag")).toEqual([{ fileloc: join(workspace, "d.py") }]);
     expect(readFileSync(configOut, "utf8")).toContain("fernet_key: key");
     expect(statSync(configOut).mode & 0o777).toBe(0o600);
     await expect(restore({ databaseUrl, force: true, configOut })).rejects.toThrow(`${configOut} exists already`);
     await expect(restore({ databaseUrl, force: true, workspace })).rejects.toThrow(
       `refusing: ${workspace} is not empty`,
+    );
+  });
+
+  it("that cannot write the settings has not happened either", async () => {
+    const { name, databaseUrl } = await newDatabase();
+    const [workspace, configOut] = [join(folder, "srv/none"), join(folder, "none/keys.yaml")];
+    await expect(restore({ databaseUrl, workspace, configOut })).rejects.toThrow(
+      new RegExp(`^cannot write ${configOut}: ENOENT.*; nothing was changed$`),
+    );
+    expect(existsSync(workspace)).toBe(false);
+    expect(await ask(name, "select 1 from pg_tables where schemaname = 'public'")).toEqual([]);
+    const without = await craftArchive(join(folder, "no-config.tar.gz"), { "datastore.sql": "" });
+    await expect(restore({ archive: without, databaseUrl, configOut: join(folder, "no-keys.yaml") })).rejects.toThrow(
+      "the archive has no config.yaml",
     );
   });
 
@@ -192,7 +205,7 @@ describe("leoflow-server restore", () => {
       },
     });
     await expect(stopped).rejects.toThrow("called off");
-    expect(readdirSync(workspace)).toEqual([]);
+    expect(existsSync(workspace)).toBe(false);
     expect(dumpOfServer(name)).toBe(before);
   });
 

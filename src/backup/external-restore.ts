@@ -1,5 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { UserError } from "../kit/user-error.ts";
@@ -73,6 +83,13 @@ export async function restoreExternally(options: ExternalRestoreOptions): Promis
     throw new UserError(`${configOut} exists already`, { fix: "name another file with --config-out" });
   }
   if (workspace !== undefined) refuseFilledFolder(workspace, verified);
+  const config = await configOf(options, verified);
+  if (configOut !== undefined && config === undefined) {
+    throw new UserError("the archive has no config.yaml", {
+      fix: "run the same command without --config-out",
+      exitCode: 2,
+    });
+  }
 
   const replaced = await withTarget(options, async (client) => {
     await refuseUsers(client, database);
@@ -84,11 +101,8 @@ export async function restoreExternally(options: ExternalRestoreOptions): Promis
       );
     }
     if (dryRun) return { schema: undefined, rows: undefined };
-    return restoreOver(client, options, verified, holds);
+    return restoreOver(client, options, verified, { keep: holds, config });
   });
-  const text = await configOf(options, verified);
-  if (!dryRun && configOut !== undefined && text !== undefined)
-    writeFileSync(configOut, text, { mode: 0o600, flag: "wx" });
   const { entries, ...about } = manifest;
   return {
     manifest: about,
@@ -98,7 +112,7 @@ export async function restoreExternally(options: ExternalRestoreOptions): Promis
     rows: replaced.rows,
     workspace: workspace === undefined ? undefined : { path: workspace, files: verified.workspaceFiles },
     replaced: replaced.schema,
-    secrets: SECRETS.filter((key) => new RegExp(`^${key}:`, "m").test(text ?? "")),
+    secrets: SECRETS.filter((key) => new RegExp(`^${key}:`, "m").test(config ?? "")),
     configFile: dryRun ? undefined : configOut,
   };
 }
@@ -107,12 +121,13 @@ async function restoreOver(
   client: pg.Client,
   options: ExternalRestoreOptions,
   verified: VerifiedArchive,
-  keep: boolean,
+  { keep, config }: { keep: boolean; config: string | undefined },
 ): Promise<{ schema: string | undefined; rows: RestoredRows }> {
-  const { step, say, signal, workspace } = options;
+  const { step, say, signal, workspace, configOut } = options;
+  const madeWorkspace = workspace !== undefined && !existsSync(workspace);
   const staging =
     workspace === undefined ? undefined : join(workspace, `.leoflow-restore-${randomBytes(4).toString("hex")}`);
-  const moved: Buffer[] = [];
+  const made: (Buffer | string)[] = [];
   // A long statement ends with its connection.
   const cut = () => (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
   signal?.addEventListener("abort", cut);
@@ -120,7 +135,9 @@ async function restoreOver(
     await client.query("begin");
     const schema = await clearPublic(client, keep);
     if (workspace !== undefined && staging !== undefined) {
-      mkdirSync(staging, { recursive: true, mode: 0o700 });
+      mkdirSync(workspace, { recursive: true });
+      if (madeWorkspace) made.push(workspace);
+      mkdirSync(staging, { mode: 0o700 });
       await step("Unpack the workspace", () =>
         extractEntries(entriesOf(options, verified), staging, {
           signal,
@@ -148,15 +165,20 @@ async function restoreOver(
       for (const name of readdirSync(join(staging, "workspace"), { encoding: "buffer" })) {
         const to = Buffer.concat([Buffer.from(`${workspace}/`), name]);
         renameSync(Buffer.concat([Buffer.from(`${staging}/workspace/`), name]), to);
-        moved.push(to);
+        made.push(to);
       }
+      if (madeWorkspace) chmodSync(workspace, statSync(join(staging, "workspace")).mode & 0o777);
+    }
+    if (configOut !== undefined && config !== undefined) {
+      writeConfig(configOut, config);
+      made.push(configOut);
     }
     signal?.throwIfAborted();
     await client.query("commit");
     await client.query("analyze").catch(() => undefined);
     return { schema, rows };
   } catch (error) {
-    for (const path of moved) rmSync(path, { recursive: true, force: true });
+    for (const path of made) rmSync(path, { recursive: true, force: true });
     await client.query("rollback").catch(() => undefined);
     signal?.throwIfAborted();
     throw error;
@@ -168,6 +190,17 @@ async function restoreOver(
 
 function entriesOf({ archive, passphrase, signal }: ExternalRestoreOptions, { manifest }: VerifiedArchive) {
   return archiveEntries(archive, manifest, { passphrase, signal });
+}
+
+function writeConfig(file: string, text: string): void {
+  try {
+    writeFileSync(file, text, { mode: 0o600, flag: "wx", flush: true });
+  } catch (error) {
+    throw new UserError(`cannot write ${file}: ${(error as Error).message}; nothing was changed`, {
+      fix: "name another file with --config-out",
+      cause: error,
+    });
+  }
 }
 
 async function configOf(options: ExternalRestoreOptions, verified: VerifiedArchive): Promise<string | undefined> {

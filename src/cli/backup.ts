@@ -74,7 +74,7 @@ async function run(context: CommandContext, options: Options): Promise<void> {
   };
   let result: BackupResult;
   try {
-    result = await withDatastore(context, "back up", ({ database, bin }) =>
+    result = await withDatastore({ ...context, clusterAsItIs: true }, "back up", ({ database, bin }) =>
       createBackup({
         file: resolve(file),
         overwrite: options.force,

@@ -23,8 +23,10 @@ export function planCluster(paths: LeoflowPaths, pinned = pinnedPostgresVersion(
   const installed = dataMajor === undefined ? undefined : newestInstalled(paths, dataMajor);
   const pinnedMajor = majorOf(pinned);
   const base = { dataMajor, installed, problem: undefined };
-  if (dataMajor === undefined)
-    return { ...base, kind: "new", programs: newestInstalled(paths, pinnedMajor, pinned) ?? pinned };
+  if (dataMajor === undefined) {
+    const programs = newestInstalled(paths, pinnedMajor, pinned) ?? pinned;
+    return { ...base, kind: "new", programs, problem: refuseRemains(join(paths.managedPostgres, "data")) };
+  }
   if (Number(dataMajor) > Number(pinnedMajor)) {
     const problem = new UserError(
       `the database in ${paths.managedPostgres} is PostgreSQL ${dataMajor}'s, but this release of Leoflow brings PostgreSQL ` +
@@ -35,6 +37,14 @@ export function planCluster(paths: LeoflowPaths, pinned = pinnedPostgresVersion(
   }
   if (dataMajor !== pinnedMajor) return { ...base, kind: "upgrade", programs: pinned };
   return { ...base, kind: "current", programs: newestInstalled(paths, pinnedMajor, pinned) ?? pinned };
+}
+
+/** A folder of data that has lost its PG_VERSION is somebody's database, and never room for a new one. */
+function refuseRemains(data: string): UserError | undefined {
+  if (!existsSync(data) || readdirSync(data).length === 0) return undefined;
+  return new UserError(`${data} holds files but no database that PostgreSQL can read: PG_VERSION is missing`, {
+    fix: `\`mv ${data} ${data}.damaged\`, then restore a backup (\`leoflow lite restore -i FILE\`) or begin with an empty database (\`leoflow lite\`)`,
+  });
 }
 
 /** The major version of the data; where a swap was cut short, of what was there before it. */

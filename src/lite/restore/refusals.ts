@@ -1,8 +1,9 @@
 import { existsSync, realpathSync, statfsSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { VerifiedArchive } from "../../backup/archive.ts";
 import { formatBytes } from "../../kit/bytes.ts";
 import { UserError } from "../../kit/user-error.ts";
+import type { LeoflowPaths } from "../paths.ts";
 
 /** PostgreSQL's files for a dump of one byte: measured 1.6 on task instances, with room for its journal. */
 const DATABASE_PER_DUMP = 2.2;
@@ -43,6 +44,14 @@ export function refuseForeignFolder(workspace: string, own: readonly (string | u
   throw new UserError(`refusing: ${workspace} is not empty and is not this installation's workspace`, {
     fix: `choose another folder with \`--workspace DIR\`, or confirm with \`--workspace ${workspace} --force\` that it is to be replaced`,
   });
+}
+
+/** A database that does not start is what a backup is for: how to go on without it. */
+export function withWayPast(error: unknown, { managedPostgres }: LeoflowPaths): unknown {
+  if (!(error instanceof UserError)) return error;
+  const data = join(managedPostgres, "data");
+  const past = `\`mv ${data} ${data}.damaged\` and the same command again restore without it`;
+  return new UserError(error.message, { fix: error.fix ? `${error.fix}; ${past}` : past, cause: error });
 }
 
 /** An empty PostgreSQL and the least of its journal. */

@@ -20,19 +20,21 @@ import {
   finishRestore,
   hasDatastore,
   startingPostgresAsItIs,
+  withDatastore,
   withHomeToItself,
   type Datastore,
   type DatastoreOptions,
 } from "../datastore.ts";
-import type { Finish } from "./finish-interrupted.ts";
+import { planCluster } from "../postgres/cluster-plan.ts";
 import { silentProgress } from "../progress.ts";
+import type { Finish } from "./finish-interrupted.ts";
 import { isThere, makeFolders, missingFolders, removeEmptyFolders } from "./durable-files.ts";
 import { writeJournal, removeJournal, type Journal } from "./journal.ts";
 import { discard, exchange } from "./places.ts";
-import { checkRestoreSpace, refuseForeignFolder, refuseOverwriting, type AtStake } from "./refusals.ts";
+import { checkRestoreSpace, refuseForeignFolder, refuseOverwriting, withWayPast, type AtStake } from "./refusals.ts";
 import { saveReplaced } from "./save-replaced.ts";
 import { planExchange, stage, type Plan, type StagingFolders } from "./stage.ts";
-import { movesOf, refuseDangerousWorkspace, targetWorkspace, tildePath } from "./target-workspace.ts";
+import { movesOf, refuseDangerousWorkspace, refuseNoFolder, targetWorkspace, tildePath } from "./target-workspace.ts";
 import { holdsUserFiles } from "./workspace-content.ts";
 
 export interface RestoreOptions extends DatastoreOptions {
@@ -87,6 +89,10 @@ export async function restoreInstallation(options: RestoreOptions): Promise<Rest
   if (plan.workspace !== undefined)
     refuseDangerousWorkspace(plan.workspace, [paths.home, options.environment.userHome]);
 
+  if (options.dryRun) {
+    if (existsSync(paths.restoreJournal)) await withHomeToItself(paths, () => finishRestore(options));
+    return new Restore(options, plan).look();
+  }
   const madeHome = missingFolders(paths.home);
   try {
     return await withHomeToItself(paths, async () => {
@@ -106,7 +112,9 @@ function planOf(options: RestoreOptions, archive: string, verified: VerifiedArch
   if (!verified.has.workspace) return { ...plan, workspace: undefined, workspaceWasChosen: false };
   const chosen = options.workspace ?? environment.workspace;
   if (chosen !== undefined) {
-    return { ...plan, workspace: resolve(expandHome(chosen, environment.userHome)), workspaceWasChosen: true };
+    const workspace = resolve(expandHome(chosen, environment.userHome));
+    refuseNoFolder(workspace);
+    return { ...plan, workspace, workspaceWasChosen: true };
   }
   const { workspace, note } = targetWorkspace(verified.manifest, move);
   if (note !== undefined) progress.note(note);
@@ -145,38 +153,59 @@ class Restore {
     };
   }
 
+  /** What a restore would meet here, also while Lite runs. */
+  async look(): Promise<RestoreResult> {
+    const atStake = this.#filesAtStake();
+    if (!this.#journal.madeCluster) {
+      atStake.rows = await withDatastore(
+        { ...this.#options, clusterAsItIs: true },
+        "restore over",
+        ({ database }: Datastore) => withClient(database, holdsUserRows),
+      );
+    }
+    this.#check(atStake);
+    return this.#result(atStake);
+  }
+
   async run(): Promise<RestoreResult> {
-    const { paths, dryRun } = this.#options;
-    const { workspace } = this.#plan;
-    const atStake: AtStake = {
-      rows: false,
-      files: workspace !== undefined && holdsUserFiles(workspace, join(paths.program, "examples/starter")),
-    };
+    const { paths, signal } = this.#options;
+    const atStake = this.#filesAtStake();
     if (this.#journal.madeCluster) {
       this.#check(atStake);
-      if (dryRun) return this.#result(atStake);
       this.#begin();
     }
+    let started = this.#journal.madeCluster;
     try {
       await startingPostgresAsItIs(this.#options, async (datastore) => {
+        started = true;
         if (!this.#journal.madeCluster) {
           atStake.rows = await withClient(datastore.database, holdsUserRows);
           this.#check(atStake);
-          if (dryRun) return;
         }
         if (this.#options.snapshot && (atStake.rows || atStake.files)) await this.#saveReplaced(datastore);
         await this.#replace(datastore);
       });
     } catch (error) {
       // What fails once the restore has happened is only the cleaning up.
-      if (!existsSync(paths.restoreJournal) || (await this.#undo()) !== "completed") throw error;
+      if (!existsSync(paths.restoreJournal) || (await this.#undo()) !== "completed") {
+        throw started || signal?.aborted ? error : withWayPast(error, paths);
+      }
     }
     return this.#result(atStake);
+  }
+
+  #filesAtStake(): AtStake {
+    const { paths } = this.#options;
+    const { workspace } = this.#plan;
+    const files = workspace !== undefined && holdsUserFiles(workspace, join(paths.program, "examples/starter"));
+    return { rows: false, files };
   }
 
   #check(atStake: AtStake): void {
     const { paths, force, environment } = this.#options;
     const { verified, workspace } = this.#plan;
+    const { problem } = planCluster(paths);
+    if (problem) throw problem;
     if (workspace !== undefined && atStake.files && !this.#plan.workspaceWasChosen) {
       const fallback = join(environment.userHome, "leoflow");
       refuseForeignFolder(workspace, [currentWorkspace(this.#options), fallback]);

@@ -38,8 +38,12 @@ export async function saveReplaced(options: SaveOptions): Promise<string> {
     progress: detail,
     signal,
   });
-  const older = readdirSync(paths.snapshots).filter((name) => NAME.test(name));
-  for (const name of older.sort().reverse().slice(KEPT)) {
+  // Neither this one, should the clock have been ahead when the others were made, nor the one that is about to be read.
+  const others = readdirSync(paths.snapshots).filter((name) => NAME.test(name) && join(paths.snapshots, name) !== file);
+  for (const name of others
+    .sort()
+    .reverse()
+    .slice(KEPT - 1)) {
     if (join(paths.snapshots, name) !== restoring) rmSync(join(paths.snapshots, name), { force: true });
   }
   return file;

@@ -47,6 +47,14 @@ export function refuseDangerousWorkspace(workspace: string, homes: readonly stri
   );
 }
 
+/** Of a workspace that the user has named. */
+export function refuseNoFolder(workspace: string): void {
+  if (canBeFolder(workspace)) return;
+  throw new UserError(`refusing: the workspace ${workspace} is no folder that you can write into`, {
+    fix: "choose another folder with `--workspace DIR`",
+  });
+}
+
 /** The path relative to `folder`; undefined where it is not in it. */
 export function below(folder: string, path: string): string | undefined {
   const found = relative(folder, path);

@@ -132,6 +132,14 @@ describe("the first start after an upgrade", () => {
     );
   });
 
+  it("keeps the one it has made also where the clock was ahead when the others were", async () => {
+    mkdirSync(paths.snapshots, { recursive: true });
+    const ahead = [1, 2, 3, 4].map((day) => `2199-01-0${day}T120000Z-schema-${newest}.tar.gz`);
+    for (const name of ahead) writeFileSync(join(paths.snapshots, name), "");
+    const { snapshot = "" } = await upgrade(datastore, [next("select 1")]);
+    expect(readdirSync(paths.snapshots)).toEqual([basename(snapshot), ...ahead.slice(2)]);
+  });
+
   it("makes none where the user has said so", async () => {
     expect(await upgrade(datastore, [next("select 1")], { snapshot: false })).toMatchObject({ snapshot: undefined });
     expect(existsSync(paths.snapshots)).toBe(false);

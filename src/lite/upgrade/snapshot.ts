@@ -45,7 +45,9 @@ export async function makeSnapshot(options: SnapshotOptions): Promise<{ file: st
     rmSync(file, { force: true });
     throw error;
   }
-  for (const old of listSnapshots(paths).slice(KEPT)) rmSync(old, { force: true });
+  // Not this one, should the clock have been ahead when the others were made.
+  const others = listSnapshots(paths).filter((other) => other !== file);
+  for (const old of others.slice(KEPT - 1)) rmSync(old, { force: true });
   return { file, bytes };
 }
 
