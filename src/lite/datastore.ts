@@ -112,6 +112,8 @@ export async function startingPostgresAsItIs<T>(
 
 function checkDatastore(paths: LeoflowPaths, what: string): void {
   if (hasDatastore(paths)) return;
+  const { problem } = planCluster(paths);
+  if (problem) throw problem;
   throw new UserError(`there is nothing to ${what}: ${paths.home} has no database yet`, {
     fix: "start Leoflow once with `leoflow lite`, or set LEOFLOW_HOME to the installation you mean",
   });

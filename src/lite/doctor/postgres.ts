@@ -26,6 +26,7 @@ export async function examinePostgres({ paths }: Patient): Promise<Check[]> {
   const bin = programsOf(paths, plan.installed ?? pinned);
   const installed = existsSync(join(bin, "postgres"));
   const checks: Check[] = [await programs(bin, installed, pinned, hasDatastore(paths))];
+  if (plan.problem) return [...checks, problem("database", plan.problem.message, plan.problem.fix ?? RESTORE)];
   if (!hasDatastore(paths)) {
     const volumes = await volumesOf(paths);
     if (volumes.length > 0) {
@@ -34,7 +35,6 @@ export async function examinePostgres({ paths }: Patient): Promise<Check[]> {
     }
     return [...checks, ok("database", "none yet; the first start makes it")];
   }
-  if (plan.problem) return [...checks, problem("database", plan.problem.message, plan.problem.fix ?? RESTORE)];
   if (plan.kind === "upgrade") {
     const detail = `data of PostgreSQL ${plan.dataMajor}; this release has ${pinned}`;
     checks.push(

@@ -20,13 +20,12 @@ import {
   backUp,
   datastoreOptions,
   makeInstallation,
-  onDatabase,
   stateOf,
   tree,
   type Installation,
 } from "../../../test/support/installation.ts";
 import { UserError } from "../../kit/user-error.ts";
-import { startingPostgres, withHomeToItself } from "../datastore.ts";
+import { startingPostgres, withDatastore, withHomeToItself } from "../datastore.ts";
 import { silentProgress } from "../progress.ts";
 import { restoreInstallation, type RestoreOptions } from "./restore.ts";
 
@@ -74,6 +73,7 @@ function restore(options: Partial<RestoreOptions> = {}) {
   });
 }
 
+const nothing = () => Promise.resolve();
 const state = () => stateOf(target.paths, target.workspace);
 
 async function failure(work: Promise<unknown>): Promise<UserError> {
@@ -107,7 +107,9 @@ it.each([
   expect(refused.message).toMatch(says);
   expect(refused.fix).toContain(`mv ${data} ${data}.damaged`);
   // Nor does anything else take its folder for room.
-  expect((await failure(onDatabase(target.paths, () => Promise.resolve()))).message).toMatch(says);
+  const options = datastoreOptions(target.paths);
+  expect((await failure(startingPostgres(options, nothing))).message).toMatch(says);
+  expect((await failure(withDatastore(options, "back up", nothing))).message).toMatch(says);
   expect(readdirSync(data)).toEqual(expect.arrayContaining(names));
   expect(existsSync(target.paths.restoreJournal)).toBe(false);
   expect(tree(target.workspace)).toEqual(before["workspace"]);
@@ -157,7 +159,7 @@ it("an archive that changes once it was verified", async () => {
     restore({
       archive: changing,
       onStep: (name) => {
-        if (name === "database made") truncateSync(changing, statSync(changing).size / 2);
+        if (name === "database made") truncateSync(changing, Math.floor(statSync(changing).size / 2));
       },
     }),
   );

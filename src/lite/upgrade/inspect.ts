@@ -27,8 +27,8 @@ export async function inspect(
   const newest = migrations.at(-1)?.version ?? 0;
   const postgres = planCluster(options.paths);
   const base = { newest, postgres, current: undefined, preflight: undefined, problem: undefined };
-  if (!hasDatastore(options.paths)) return { ...base, status: "empty" };
   if (postgres.problem) return { ...base, status: "blocked", problem: postgres.problem };
+  if (!hasDatastore(options.paths)) return { ...base, status: "empty" };
   return withDatastore({ ...options, clusterAsItIs: true }, "upgrade", async ({ database }: Datastore) => {
     const connection = openDatabase({ ...database, maxConnections: 1 });
     try {
