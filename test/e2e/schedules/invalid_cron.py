@@ -1,0 +1,4 @@
+from airflow.sdk import DAG
+
+with DAG("invalid_cron", schedule="61 * * * *"):
+    pass
