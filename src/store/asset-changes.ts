@@ -75,6 +75,7 @@ async function writeEvent(trx: Transaction<Schema>, change: AssetChange, now: In
     ), new_alias as (
       insert into asset_alias (name, "group")
       select given.name, '' from unnest(${aliases}::text[]) as given(name), updated
+      where not exists (select from asset_alias where asset_alias.name = given.name)
       on conflict (name) do nothing
       returning id, name
     ), alias as (

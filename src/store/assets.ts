@@ -1,6 +1,6 @@
 import { sql, type Transaction } from "kysely";
 import type { Instant } from "../kit/instant.ts";
-import { toJsonText } from "../kit/json-text.ts";
+import { toJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
 import { declaredAssets, type DeclaredAssets } from "../domain/asset/declared-assets.ts";
 import type { ParsedDag } from "../domain/parse-result.ts";
 import type { Schema } from "./schema.ts";
@@ -23,6 +23,39 @@ export async function syncAssets(
   await upsertAssets(trx, all, at);
   await replaceReferences(trx, declared, at);
   await updateActiveAssets(trx, at);
+  await expandExpressions(trx, [...declared.keys()]);
+}
+
+/** The expressions that the UI shows name assets by their ids, which only the database knows. */
+async function expandExpressions(trx: Transaction<Schema>, dagIds: readonly string[]): Promise<void> {
+  const { rows } = await sql<{ dag_id: string; asset_expression: JsonText }>`
+    select dag_id, asset_expression from dag where dag_id = any(${dagIds}) and asset_expression is not null`.execute(
+    trx,
+  );
+  if (rows.length === 0) return;
+  const ids = await sql<{ key: string; id: number }>`
+    select jsonb_build_array(name, uri)::text as key, id from asset where id in (
+      select asset_id from dag_schedule_asset_reference where dag_id = any(${dagIds}))`.execute(trx);
+  const idOf = new Map(ids.rows.map(({ key, id }) => [JSON.stringify(JSON.parse(key)), id]));
+  const expanded = rows.map(({ dag_id, asset_expression }) => ({
+    dag_id,
+    expression: JSON.stringify(withIds(JSON.parse(asset_expression) as JsonValue, idOf)),
+  }));
+  await sql`
+    update dag set asset_expression = given.expression::json
+    from unnest(${expanded.map((one) => one.dag_id)}::text[], ${expanded.map((one) => one.expression)}::text[])
+      as given(dag_id, expression)
+    where dag.dag_id = given.dag_id`.execute(trx);
+}
+
+function withIds(expression: JsonValue, idOf: ReadonlyMap<string, number>): JsonValue {
+  if (Array.isArray(expression)) return expression.map((part) => withIds(part, idOf));
+  if (typeof expression !== "object" || expression === null) return expression;
+  const { name, uri } = expression;
+  if (typeof name === "string" && typeof uri === "string") {
+    return { ...expression, id: idOf.get(JSON.stringify([name, uri])) ?? null };
+  }
+  return Object.fromEntries(Object.entries(expression).map(([key, part]) => [key, withIds(part, idOf)]));
 }
 
 /** These DAGs are gone, or their file is: nothing of theirs counts any more. */
@@ -68,14 +101,20 @@ async function upsertAssets(trx: Transaction<Schema>, all: readonly DeclaredAsse
         and (asset."group" <> wanted."group" or asset.extra::text <> wanted.extra)
     )
     insert into asset (name, uri, "group", extra, created_at, updated_at)
-    select name, uri, "group", extra::json, ${at}::timestamptz, ${at}::timestamptz from wanted order by place
+    select name, uri, "group", extra::json, ${at}::timestamptz, ${at}::timestamptz from wanted
+    where not exists (select from asset where asset.name = wanted.name and asset.uri = wanted.uri) order by place
     on conflict (name, uri) do nothing`.execute(trx);
   await sql`
+    with wanted as (
+      select * from unnest(${groups.map(({ name }) => name)}::text[], ${groups.map(({ group }) => group)}::text[])
+        as w(name, "group")
+    ), updated as (
+      update asset_alias set "group" = wanted."group" from wanted
+      where asset_alias.name = wanted.name and asset_alias."group" <> wanted."group"
+    )
     insert into asset_alias (name, "group")
-    select * from unnest(${groups.map(({ name }) => name)}::text[], ${groups.map(({ group }) => group)}::text[])
-    on conflict (name) do update set "group" = excluded."group" where asset_alias."group" <> excluded."group"`.execute(
-    trx,
-  );
+    select name, "group" from wanted where not exists (select from asset_alias where asset_alias.name = wanted.name)
+    on conflict (name) do nothing`.execute(trx);
 }
 
 interface Reference {

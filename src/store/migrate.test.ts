@@ -237,7 +237,9 @@ describe("drift", () => {
     expect(other.message).toContain(
       'migration 1 of this database is "something_else", but in this release it is "initial"',
     );
-    await database.pool.query("delete from schema_migrations where version > 1; update schema_migrations set version = 2");
+    await database.pool.query(
+      "delete from schema_migrations where version > 1; update schema_migrations set version = 2",
+    );
     const known = [...loadMigrations().slice(0, 1), { version: 2, name: "something_else", sql: "" }];
     const hole = await failure(schemaStatus(database.pool, known));
     expect(hole.message).toBe("the database is at schema version 2, but migration 1 (initial) was never applied to it");

@@ -4,6 +4,7 @@ import type { JsonText } from "../kit/json-text.ts";
 import type { DagRunState, DagRunType } from "../domain/states.ts";
 import type { Database } from "./database.ts";
 import {
+  containsText,
   afterCursor,
   allOf,
   column,
@@ -117,9 +118,14 @@ function conditionsOf(filter: DagRunFilter): Condition[] {
         ]
       : []),
     ...(filter.confContains ? [confContains(filter.confContains)] : []),
-    // Runs remember no asset events yet, so none has consumed any.
-    ...(filter.consumingAsset ? [sql<boolean>`false`] : []),
+    ...(filter.consumingAsset ? [consumed(filter.consumingAsset)] : []),
   ];
+}
+
+function consumed(asset: string): Condition {
+  return sql<boolean>`dr.id in (
+    select l.dag_run_id from dagrun_asset_event l join asset_event e on e.id = l.event_id join asset on asset.id = e.asset_id
+    where ${containsText(column("asset.name"), asset)} or ${containsText(column("asset.uri"), asset)})`;
 }
 
 function confContains(text: string): Condition {

@@ -1,93 +1,70 @@
 import { Type } from "typebox";
+import {
+  ALIAS_SORTABLE,
+  ASSET_SORTABLE,
+  findAsset,
+  findAssetAlias,
+  listAssetAliases,
+  listAssets,
+} from "../../store/query-assets.ts";
+import { toAssetResponse } from "../asset-response.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
-import { pageQuery } from "../query.ts";
-import { InstantText, nullable, JsonObject, strictObject } from "../schema.ts";
-import { requireDag } from "./dag-lookup.ts";
+import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
+import { sendRaw } from "../raw-json.ts";
+import { assetEventRoutes } from "./asset-events.ts";
+import { assetMaterializeRoutes } from "./asset-materialize.ts";
+import { assetQueuedEventRoutes } from "./asset-queued-events.ts";
+import { assetStateStoreRoutes } from "./asset-state-store.ts";
 
-/**
- * Assets, their events and their state. Asset scheduling is not part of this version: no asset is registered, so collections
- * are empty and every single one is "not found", in Airflow's words.
- */
+const listQuery = Type.Object({
+  ...pageQuery,
+  ...orderByQuery,
+  ...patternQuery("name"),
+  ...patternQuery("uri"),
+  dag_ids: Type.Optional(Type.Array(Type.String())),
+  only_active: Type.Boolean({ default: true }),
+});
+const aliasQuery = Type.Object({ ...pageQuery, ...orderByQuery, ...patternQuery("name") });
+
+/** `/assets`, their aliases, and what belongs to one. */
 export function assetRoutes(app: TypedApp, context: ApiContext): void {
-  const page = { schema: { querystring: Type.Object(pageQuery) } };
+  const { db } = context;
+  assetEventRoutes(app, context);
+  assetMaterializeRoutes(app, context);
+  assetQueuedEventRoutes(app, context);
+  assetStateStoreRoutes(app, context);
+
+  app.get("/assets", { schema: { querystring: listQuery } }, async ({ query }, reply) => {
+    const orders = orderOf(query.order_by, { allowed: Object.keys(ASSET_SORTABLE), primaryKey: "id" });
+    const filter = {
+      name: patternsOf(query, "name"),
+      uri: patternsOf(query, "uri"),
+      // One value may be a list with commas.
+      dagIds: query.dag_ids?.length === 1 ? query.dag_ids[0]?.split(",") : query.dag_ids,
+      onlyActive: query.only_active,
+    };
+    const { rows, total } = await listAssets(db, filter, { orders, page: pageOf(query) });
+    return sendRaw(reply, { assets: rows.map(toAssetResponse), total_entries: total });
+  });
+
   const assetParams = Type.Object({ asset_id: Type.Integer() });
-  const queuedQuery = Type.Object({ before: Type.Optional(InstantText) });
+  app.get("/assets/:asset_id", { schema: { params: assetParams } }, async ({ params }, reply) => {
+    const row = await findAsset(db, params.asset_id);
+    if (!row) throw notFound(`The Asset with ID: \`${params.asset_id}\` was not found`);
+    return sendRaw(reply, toAssetResponse(row));
+  });
 
-  app.get("/assets", page, () => ({ assets: [], total_entries: 0 }));
-  app.get("/assets/aliases", page, () => ({ asset_aliases: [], total_entries: 0 }));
-  app.get("/assets/events", page, () => ({ asset_events: [], total_entries: 0 }));
-
-  app.get("/assets/:asset_id", { schema: { params: assetParams } }, ({ params }) => {
-    throw notFound(`The Asset with ID: \`${params.asset_id}\` was not found`);
+  app.get("/assets/aliases", { schema: { querystring: aliasQuery } }, async ({ query }) => {
+    const orders = orderOf(query.order_by, { allowed: Object.keys(ALIAS_SORTABLE), primaryKey: "id" });
+    const { rows, total } = await listAssetAliases(db, patternsOf(query, "name"), { orders, page: pageOf(query) });
+    return { asset_aliases: rows, total_entries: total };
   });
 
   const aliasParams = Type.Object({ asset_alias_id: Type.Integer() });
-  app.get("/assets/aliases/:asset_alias_id", { schema: { params: aliasParams } }, ({ params }) => {
-    throw notFound(`The Asset Alias with ID: \`${params.asset_alias_id}\` was not found`);
-  });
-
-  const eventBody = strictObject({
-    asset_id: Type.Integer(),
-    partition_key: Type.Optional(nullable(Type.String({ maxLength: 250, pattern: "\\S" }))),
-    extra: Type.Optional(JsonObject),
-    access_control: Type.Optional(Type.Unknown()),
-  });
-  app.post("/assets/events", { schema: { body: eventBody }, config: { role: "OP" } }, ({ body }) => {
-    throw notFound(`Asset with ID: \`${body.asset_id}\` was not found`);
-  });
-
-  app.post(
-    "/assets/:asset_id/materialize",
-    { schema: { params: assetParams }, config: { role: "OP" } },
-    ({ params }) => {
-      throw notFound(`No Dag materializes asset with ID: ${params.asset_id}`);
-    },
-  );
-
-  const queued = { schema: { params: assetParams, querystring: queuedQuery } };
-  app.get("/assets/:asset_id/queuedEvents", queued, () => ({ queued_events: [], total_entries: 0 }));
-  app.delete("/assets/:asset_id/queuedEvents", { ...queued, config: { role: "OP" } }, ({ params }) => {
-    throw notFound(`Queue event with asset_id: \`${params.asset_id}\` was not found`);
-  });
-
-  const ofDag = { schema: { params: Type.Object({ dag_id: Type.String() }), querystring: queuedQuery } };
-  app.get("/dags/:dag_id/assets/queuedEvents", ofDag, async ({ params }) => {
-    await requireDag(context, params.dag_id);
-    return { queued_events: [], total_entries: 0 };
-  });
-  app.delete("/dags/:dag_id/assets/queuedEvents", { ...ofDag, config: { role: "OP" } }, ({ params }) => {
-    throw notFound(`Queue event with dag_id: \`${params.dag_id}\` was not found`);
-  });
-
-  const ofBoth = {
-    schema: { params: Type.Object({ dag_id: Type.String(), asset_id: Type.Integer() }), querystring: queuedQuery },
-  };
-  const noneOfBoth = (params: { dag_id: string; asset_id: number }) =>
-    notFound(`Queued event with dag_id: \`${params.dag_id}\` and asset_id: \`${params.asset_id}\` was not found`);
-  app.get("/dags/:dag_id/assets/:asset_id/queuedEvents", ofBoth, ({ params }) => {
-    throw noneOfBoth(params);
-  });
-  app.delete("/dags/:dag_id/assets/:asset_id/queuedEvents", { ...ofBoth, config: { role: "OP" } }, ({ params }) => {
-    throw noneOfBoth(params);
-  });
-
-  const noAsset = (params: { asset_id: number }) => notFound(`Asset with id ${params.asset_id} not found`);
-  const stateParams = { schema: { params: assetParams } };
-  const keyParams = { schema: { params: Type.Object({ asset_id: Type.Integer(), "*": Type.String() }) } };
-  app.get("/assets/:asset_id/state-store", stateParams, ({ params }) => {
-    throw noAsset(params);
-  });
-  app.delete("/assets/:asset_id/state-store", { ...stateParams, config: { role: "OP" } }, ({ params }) => {
-    throw noAsset(params);
-  });
-  app.get("/assets/:asset_id/state-store/*", keyParams, ({ params }) => {
-    throw noAsset(params);
-  });
-  app.put("/assets/:asset_id/state-store/*", { ...keyParams, config: { role: "OP" } }, ({ params }) => {
-    throw noAsset(params);
-  });
-  app.delete("/assets/:asset_id/state-store/*", { ...keyParams, config: { role: "OP" } }, ({ params }) => {
-    throw noAsset(params);
+  app.get("/assets/aliases/:asset_alias_id", { schema: { params: aliasParams } }, async ({ params }) => {
+    const row = await findAssetAlias(db, params.asset_alias_id);
+    if (!row) throw notFound(`The Asset Alias with ID: \`${params.asset_alias_id}\` was not found`);
+    return row;
   });
 }

@@ -12,6 +12,8 @@ import {
   type DagRunSummary,
 } from "../../store/query-dag-runs.ts";
 import { markDagRun } from "../../store/mark.ts";
+import { eventsOfRun } from "../../store/query-assets.ts";
+import { toAssetEventResponse } from "../asset-response.ts";
 import { audited } from "../audit.ts";
 import { userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { decodeCursor, encodeBackwardCursor, encodeCursor } from "../cursor.ts";
@@ -184,9 +186,10 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
   app.get(
     "/dags/:dag_id/dagRuns/:dag_run_id/upstreamAssetEvents",
     { schema: { params: runParams } },
-    async ({ params }) => {
+    async ({ params }, reply) => {
       await requireRun(params.dag_id, params.dag_run_id);
-      return { asset_events: [], total_entries: 0 };
+      const rows = await eventsOfRun(db, params.dag_id, params.dag_run_id);
+      return sendRaw(reply, { asset_events: rows.map(toAssetEventResponse), total_entries: rows.length });
     },
   );
 

@@ -152,7 +152,7 @@ function expiry(given: string | null | undefined, now: Instant): Instant | null 
 }
 
 /** The value of the body with its numbers as they were sent. */
-function storedValue(request: FastifyRequest): JsonText {
+export function storedValue(request: FastifyRequest): JsonText {
   const text = bodyText(request);
   const body = parseExact(text === "" ? JSON.stringify(request.body) : text);
   const value: ExactJson = body instanceof ExactObject ? (body.entries.get("value") ?? null) : null;

@@ -2,8 +2,10 @@ import { Type, type Static } from "typebox";
 import { exactStringify } from "../../kit/exact-json.ts";
 import type { Instant } from "../../kit/instant.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
-import { DAG_RUN_TYPES } from "../../domain/states.ts";
-import { timetableFor } from "../../domain/timetable/timetable-for.ts";
+import type { DagGraph } from "../../domain/dag-graph.ts";
+import { MappingError } from "../../domain/partition/mapping-error.ts";
+import { dateOfPartitionKey, isPartitioned } from "../../domain/partition/partition-key.ts";
+import { DAG_RUN_TYPES, type DagRunType } from "../../domain/states.ts";
 import { runTypeOfId, type DataInterval } from "../../domain/timetable/timetable.ts";
 import { createDagRun } from "../../store/dag-run-creation.ts";
 import { findDagRow } from "../../store/query-dags.ts";
@@ -20,17 +22,18 @@ import { checkParams, exactConf } from "./param-validation.ts";
 import { planManualRun, type DagVersionOfRun } from "./timetable-runs.ts";
 
 const optionalInstant = Type.Optional(nullable(InstantText));
-const triggerBody = strictObject({
+/** What a run that a user makes is made with, but for the logical date. */
+export const triggerFields = {
   dag_run_id: Type.Optional(nullable(Type.String())),
   data_interval_start: optionalInstant,
   data_interval_end: optionalInstant,
-  logical_date: nullable(InstantText),
   run_after: optionalInstant,
   conf: Type.Optional(nullable(JsonObject)),
   note: Type.Optional(nullable(Type.String())),
   partition_key: Type.Optional(nullable(Type.String())),
-});
-type TriggerBody = Static<typeof triggerBody>;
+};
+const triggerBody = strictObject({ ...triggerFields, logical_date: nullable(InstantText) });
+export type TriggerBody = Partial<Static<typeof triggerBody>>;
 
 /** `POST /dags/{dag_id}/dagRuns`. */
 export function triggerRoutes(app: TypedApp, context: ApiContext): void {
@@ -50,8 +53,9 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
       await refuseUntriggerable(dagId);
       const versionId = await requireDag(context, dagId);
       const version = { versionId, graph: await context.graph(versionId) };
-      const run = await plan(version, body, dates);
+      const run = await planRun(context, version, body, { dates, runType: "manual" });
       checkRunId(run.runId);
+      checkReserved(run.runId);
       checkParams(version.graph.params, (body.conf ?? null) as Record<string, JsonValue> | null);
       const userName = userOf(request).name;
       const made = await createDagRun(db, {
@@ -84,42 +88,58 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
       throw badRequest(`Dag with dag_id: '${dagId}' does not allow manual runs`);
     }
   }
+}
 
-  /** What Airflow's `TriggerDAGRunPostBody.validate_context` works out. */
-  async function plan(version: DagVersionOfRun, body: TriggerBody, dates: Dates) {
-    const { graph } = version;
-    const timetable = timetableFor(graph.timetable);
-    if (typeof body.partition_key === "string" && !(timetable.kind === "builtin" && timetable.partitioned)) {
-      throw badRequest(`Dag '${graph.dagId}' is not a partitioned Dag and does not accept a partition_key.`);
-    }
-    const { logicalDate } = dates;
-    const runAfter = dates.runAfter ?? context.kit.clock.now();
-    const { runId, interval } = await planManualRun(context, version, {
-      runId: body.dag_run_id || null,
-      logicalDate,
-      dataInterval: logicalDate === null ? null : dates.interval,
-      runAfter,
-      partitionKey: body.partition_key ?? null,
-      runType: "manual",
-    });
-    return {
-      runId,
-      logicalDate,
-      dataIntervalStart: interval?.start ?? null,
-      dataIntervalEnd: interval?.end ?? null,
-      runAfter,
-      partitionKey: body.partition_key ?? null,
-    };
+/** What Airflow's `TriggerDAGRunPostBody.validate_context` works out. */
+export async function planRun(
+  context: ApiContext,
+  version: DagVersionOfRun,
+  body: TriggerBody,
+  { dates, runType }: { dates: Dates; runType: DagRunType },
+) {
+  const { graph } = version;
+  const partitionKey = body.partition_key ?? null;
+  const partitionDate = partitionKey === null ? null : partitionDateOf(graph, partitionKey);
+  const { logicalDate } = dates;
+  const runAfter = dates.runAfter ?? context.kit.clock.now();
+  const { runId, interval } = await planManualRun(context, version, {
+    runId: body.dag_run_id || null,
+    logicalDate,
+    dataInterval: logicalDate === null ? null : dates.interval,
+    runAfter,
+    partitionKey,
+    runType,
+  });
+  return {
+    runId,
+    logicalDate,
+    dataIntervalStart: interval?.start ?? null,
+    dataIntervalEnd: interval?.end ?? null,
+    runAfter,
+    partitionKey,
+    partitionDate,
+  };
+}
+
+function partitionDateOf(graph: DagGraph, key: string): Instant | null {
+  if (!isPartitioned(graph.timetable)) {
+    throw badRequest(`Dag '${graph.dagId}' is not a partitioned Dag and does not accept a partition_key.`);
+  }
+  try {
+    return dateOfPartitionKey(graph.timetable, key);
+  } catch (error) {
+    if (error instanceof MappingError) throw badRequest(error.message);
+    throw error;
   }
 }
 
-interface Dates {
+export interface Dates {
   logicalDate: Instant | null;
   runAfter: Instant | null;
   interval: DataInterval | null;
 }
 
-function datesOf(body: TriggerBody): Dates {
+export function datesOf(body: TriggerBody): Dates {
   const { data_interval_start: start, data_interval_end: end, logical_date: logical, run_after: runAfter } = body;
   const aware = (text: string, name: string) => toAwareInstant(text, ["body", name]);
   if ((typeof start === "string") !== (typeof end === "string")) {
@@ -130,7 +150,7 @@ function datesOf(body: TriggerBody): Dates {
     );
   }
   return {
-    logicalDate: logical === null ? null : aware(logical, "logical_date"),
+    logicalDate: typeof logical === "string" ? aware(logical, "logical_date") : null,
     runAfter: typeof runAfter === "string" ? toInstant(runAfter, ["body", "run_after"]) : null,
     interval:
       typeof start === "string" && typeof end === "string"
@@ -140,7 +160,7 @@ function datesOf(body: TriggerBody): Dates {
 }
 
 /** Numbers stay as they were written; no conf is an empty one. */
-function confOf(body: TriggerBody, text: string): JsonText {
+export function confOf(body: TriggerBody, text: string): JsonText {
   const exact = body.conf ? exactConf(text) : undefined;
   return (exact === undefined ? JSON.stringify(body.conf ?? {}) : exactStringify(exact)) as JsonText;
 }
@@ -148,13 +168,16 @@ function confOf(body: TriggerBody, text: string): JsonText {
 const GENERATED_RUN_ID = /^(?:manual|scheduled|asset_triggered)__(?:\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00)$/;
 const ALLOWED_RUN_ID = /^[A-Za-z0-9_.~:+-]+$/;
 
-function checkRunId(runId: string): void {
+export function checkRunId(runId: string): void {
   if (runId.includes("..")) throw badRequest(`The run_id '${runId}' must not contain '..' to prevent path traversal`);
   if (!GENERATED_RUN_ID.test(runId) && !ALLOWED_RUN_ID.test(runId)) {
     throw badRequest(
       `The run_id provided '${runId}' does not match regex pattern '${ALLOWED_RUN_ID.source}' or '${GENERATED_RUN_ID.source}'`,
     );
   }
+}
+
+function checkReserved(runId: string): void {
   const type = runTypeOfId(runId, DAG_RUN_TYPES);
   if (type !== "manual") {
     throw badRequest(`A manual DAG run cannot use ID '${runId}' since it is reserved for ${type} runs`);

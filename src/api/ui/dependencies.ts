@@ -1,4 +1,5 @@
 import { Type } from "typebox";
+import { dataLineage } from "../../store/ui-assets.ts";
 import { listDagDependencies, type DagDependency } from "../../store/ui-dependencies.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
@@ -76,6 +77,27 @@ function connectedWith(nodeId: string, graph: { nodes: Node[]; edges: Edge[] }):
   };
 }
 
+const SEPARATOR = "__SEPARATOR__";
+
+/** What tasks read and update, around an asset. As `get_data_dependencies`. */
+function dataGraph(
+  assetId: number,
+  lineage: Awaited<ReturnType<typeof dataLineage>>,
+): { nodes: Node[]; edges: Edge[] } {
+  if (lineage.assets.length === 0) throw notFound(`Asset with id ${assetId} was not found`);
+  const nodes = new Map<string, Node>();
+  for (const { id, name } of lineage.assets) {
+    nodes.set(`asset:${id}`, { id: `asset:${id}`, label: name, type: "asset", team: null });
+  }
+  const edges = lineage.edges.map(({ asset_id, dag_id, task_id, direction }): Edge => {
+    const asset = `asset:${asset_id}`;
+    const task = `task:${dag_id}${SEPARATOR}${task_id}`;
+    nodes.set(task, { id: task, label: `${dag_id}.${task_id}`, type: "task", team: null });
+    return direction === "outlet" ? { source_id: task, target_id: asset } : { source_id: asset, target_id: task };
+  });
+  return { nodes: [...nodes.values()], edges };
+}
+
 /** The page of dependencies between DAGs. */
 export function dependencyRoutes(app: TypedApp, { db }: ApiContext): void {
   const Query = Type.Object({
@@ -90,7 +112,7 @@ export function dependencyRoutes(app: TypedApp, { db }: ApiContext): void {
       }
       const id = node_id.slice("asset:".length);
       if (!/^\d+$/.test(id)) throw badRequest(`Invalid asset node_id: ${node_id}`);
-      throw notFound(`Asset with id ${id} was not found`);
+      return dataGraph(Number(id), await dataLineage(db, Number(id)));
     }
     const whole = schedulingGraph(await listDagDependencies(db));
     const { nodes, edges } = node_id === undefined ? whole : connectedWith(node_id, whole);

@@ -1,21 +1,12 @@
 import { Type } from "typebox";
-import { findDagRow } from "../../store/query-dags.ts";
 import { findDagVersion } from "../../store/query-dag-versions.ts";
 import { dagRunState } from "../../store/query-dag-runs.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
-import { jsonOrNull } from "../serialize.ts";
 
 /** Pages about features that no DAG here can have yet: truthfully empty. */
 export function emptyCollectionRoutes(app: TypedApp, { db }: ApiContext): void {
   const DagParams = Type.Object({ dag_id: Type.String() });
-  app.get("/next_run_assets/:dag_id", { schema: { params: DagParams } }, async (request) => {
-    const { dag_id } = request.params;
-    const dag = await findDagRow(db, dag_id);
-    if (!dag) throw notFound(`Dag with id ${dag_id} was not found`);
-    return { asset_expression: jsonOrNull(dag.asset_expression), events: [], pending_partition_count: null };
-  });
-
   const RunParams = Type.Object({ dag_id: Type.String(), dag_run_id: Type.String() });
   app.get("/dags/:dag_id/dagRuns/:dag_run_id/deadlines", { schema: { params: RunParams } }, async (request) => {
     const { dag_id, dag_run_id } = request.params;
@@ -38,16 +29,6 @@ export function emptyCollectionRoutes(app: TypedApp, { db }: ApiContext): void {
         throw notFound(`Dag with id ${dag_id}${which} was not found`);
       }
       return { deadline_alerts: [], total_entries: 0 };
-    },
-  );
-
-  app.get("/partitioned_dag_runs", async () => ({ partitioned_dag_runs: [], total: 0, asset_expressions: null }));
-  const KeyQuery = Type.Object({ partition_key: Type.String() });
-  app.get(
-    "/pending_partitioned_dag_run/:dag_id",
-    { schema: { params: DagParams, querystring: KeyQuery } },
-    async (request) => {
-      throw notFound(`No PartitionedDagRun for dag=${request.params.dag_id} partition=${request.query.partition_key}`);
     },
   );
 }

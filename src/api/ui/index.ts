@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { typed, type ApiContext } from "../context.ts";
 import { uiBackfillRoutes } from "../public/backfills.ts";
+import { assetRoutes } from "./assets.ts";
 import { dagRoutes } from "./dags.ts";
 import { dashboardRoutes } from "./dashboard.ts";
 import { dependencyRoutes } from "./dependencies.ts";
@@ -18,6 +19,7 @@ const GROUPS = [
   gridRoutes,
   structureRoutes,
   dependencyRoutes,
+  assetRoutes,
   uiBackfillRoutes,
   emptyCollectionRoutes,
 ];

@@ -1,8 +1,12 @@
 import { Type } from "typebox";
+import { fromJsonText } from "../../kit/json-text.ts";
+import { findDagRow } from "../../store/query-dags.ts";
 import { findDagVersion } from "../../store/query-dag-versions.ts";
+import { producersIn } from "../../store/ui-assets.ts";
 import { listDagDependencies, type DagDependency } from "../../store/ui-dependencies.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
+import { upstreamAssets } from "./asset-structure.ts";
 import { nodeIdOf } from "./dependencies.ts";
 import { structureEdges, type StructureEdge } from "./graph-edges.ts";
 import { structureNode, structureNodes, type StructureNode } from "./graph-nodes.ts";
@@ -36,7 +40,22 @@ export function structureRoutes(app: TypedApp, context: ApiContext): void {
     const edges = structureEdges(part);
     if (!query.external_dependencies) return { edges, nodes };
     const outside = externalDependencies(dag_id, nodes, await listDagDependencies(db));
-    return { edges: [...edges, ...outside.edges], nodes: [...nodes, ...outside.nodes] };
+    const producers = await producersIn(db, dag_id);
+    // An asset hangs at the task that updates it.
+    const bound = outside.edges.map((edge) => ({
+      ...edge,
+      source_id: producers.get(edge.target_id) ?? edge.source_id,
+    }));
+    const row = await findDagRow(db, dag_id);
+    const entry = nodes[0]?.id;
+    const assets =
+      row?.asset_expression && entry !== undefined
+        ? upstreamAssets(fromJsonText(row.asset_expression), entry)
+        : { nodes: [], edges: [] };
+    return {
+      edges: [...edges, ...assets.edges, ...bound],
+      nodes: [...nodes, ...outside.nodes, ...assets.nodes],
+    };
   });
 }
 

@@ -11,6 +11,7 @@ import {
 } from "../../../test/support/factories.ts";
 import { addMicros, formatInstant, parseInstant } from "../../kit/instant.ts";
 import { VersionCache } from "../../store/dag-versions.ts";
+import { assetRoutes } from "./assets.ts";
 import { dagRoutes } from "./dags.ts";
 import { dashboardRoutes } from "./dashboard.ts";
 import { dependencyRoutes } from "./dependencies.ts";
@@ -50,6 +51,7 @@ beforeAll(async () => {
     gridRoutes,
     structureRoutes,
     dependencyRoutes,
+    assetRoutes,
     emptyCollectionRoutes,
   ];
   api = await createTestApi(database.db, groups, {
