@@ -28,6 +28,8 @@ export const DEFAULT_TIMETABLE_ASKER: TimetableAskerConfig = {
   width: 8,
 };
 
+const ATTEMPTS = 2;
+
 /**
  * Asks users' own timetables, each question in a fork of the warm Python that loads the plugins folder anew: it knows the
  * plugins as they are now, and whatever the code does ends with it. Timetables that did not answer the last time wait for each
@@ -68,9 +70,14 @@ export class TimetableAsker {
     const timeoutMs = question.kind === "between" ? longDeadlineMs : deadlineMs;
     const command = { op: "timetable", type: timetable.type, data: timetable.data, question, memoryMb };
     try {
-      const control = await this.#deps.control(environment);
-      const answer = await oneAnswer<TimetableAnswer>(control, command, { timeoutMs, handle: this.#deps.handle });
-      return answer.value ?? failed(noAnswer(timetable, answer, timeoutMs));
+      for (let attempt = 1; ; attempt++) {
+        const control = await this.#deps.control(environment);
+        const answer = await oneAnswer<TimetableAnswer>(control, command, { timeoutMs, handle: this.#deps.handle });
+        if (answer.value) return answer.value;
+        // Not by itself and not by us: Python was killed under the question.
+        const wasKilled = !answer.timedOut && answer.exit?.signal === "SIGKILL";
+        if (!wasKilled || attempt === ATTEMPTS) return failed(noAnswer(timetable, answer, timeoutMs));
+      }
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       return failed({ kind: "no answer", reason, details: "", isValueError: false });
