@@ -1,5 +1,6 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -67,6 +68,17 @@ interface Ended {
   stderr: string;
   /** Of the program alone, in bytes. */
   peakMemory: number;
+}
+
+/** Root reads everything unless it goes without that right. */
+const WITHOUT_ROOTS_EYES =
+  process.getuid?.() === 0
+    ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    : [];
+
+/** Where root cannot make a user namespace, PostgreSQL's data is another user's, and root needs that right. */
+function canBeLocked(): boolean {
+  return process.getuid?.() !== 0 || spawnSync("unshare", ["-U", "true"]).status === 0;
 }
 
 const environment = (env: Record<string, string | undefined>) => ({
@@ -255,6 +267,30 @@ describe("while Lite runs", () => {
     expect((await backup()).code).toBe(0);
     expect(readdirSync(folder)).toEqual([expect.stringMatching(/^leoflow-backup-/)]);
   });
+
+  it("Leoflow that is stopped or killed meanwhile leaves no backup; the next one needs nothing else", async () => {
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      const blocker = new pg.Client(runningDatabase());
+      blocker.on("error", () => undefined);
+      await blocker.connect();
+      await blocker.query("begin; lock table connection in access exclusive mode");
+      const begun = begin([]);
+      await until(
+        "pg_dump waits",
+        async () => (await blocker.query("select from pg_locks where not granted")).rowCount === 1,
+      );
+      lite.process.kill(signal);
+      const { code, stderr } = await begun.end;
+      expect([signal, code, readdirSync(folder)]).toEqual([signal, 1, []]);
+      expect(stderr).toMatch(/^error: pg_dump failed: .+\n {2}fix: is the database up\? .+\n$/s);
+      await blocker.end().catch(() => undefined);
+      await lite.stop();
+      expect((await backup(["-o", `after-${signal}.tar.gz`])).code).toBe(0);
+      await verifyArchive(join(folder, `after-${signal}.tar.gz`));
+      rmSync(join(folder, `after-${signal}.tar.gz`));
+      if (signal === "SIGTERM") lite = await home.start();
+    }
+  });
 });
 
 describe("while it is stopped", () => {
@@ -272,6 +308,46 @@ describe("while it is stopped", () => {
     });
     expect((await backup(["--output", name, "--force", "--json"])).code).toBe(0);
     expect(readdirSync(home.home).filter((each) => each.startsWith(".leoflow-backup"))).toEqual([]);
+  });
+
+  it.runIf(canBeLocked())("--skip-unreadable leaves out what cannot be read, and says so", async () => {
+    const workspace = join(folder, "workspace");
+    mkdirSync(join(workspace, "locked"), { recursive: true });
+    writeFileSync(join(workspace, "mine.py"), "# mine\n");
+    writeFileSync(join(workspace, "locked/inside.py"), "");
+    writeFileSync(join(workspace, "closed.py"), "", { mode: 0o000 });
+    chmodSync(join(workspace, "locked"), 0o000);
+    const args = ["--workspace", workspace, "-o", "part.tar.gz"];
+    const refused = await begin(args, {}, WITHOUT_ROOTS_EYES).end;
+    expect([refused.code, refused.stderr]).toEqual([
+      1,
+      `error: cannot read these:\n    ${workspace}/closed.py\n    ${workspace}/locked\n` +
+        "  fix: make it readable for you, or leave such files out with `--skip-unreadable`\n",
+    ]);
+    expect(existsSync(join(folder, "part.tar.gz"))).toBe(false);
+    const { code, stdout, stderr } = await begin([...args, "--skip-unreadable"], {}, WITHOUT_ROOTS_EYES).end;
+    expect([code, stderr]).toEqual([0, ""]);
+    for (const name of ["closed.py", "locked"]) {
+      expect(stdout).toContain(`! ${workspace}/${name} cannot be read and is not in the backup\n`);
+    }
+    const { manifest } = await verifyArchive(join(folder, "part.tar.gz"));
+    expect(Object.keys(manifest.entries).filter((name) => name.startsWith("workspace/"))).toEqual([
+      "workspace/",
+      "workspace/mine.py",
+    ]);
+    chmodSync(join(workspace, "locked"), 0o700);
+  });
+
+  it("holds setup.json where there is one", async () => {
+    writeFileSync(join(home.home, "setup.json"), '{"port": 8123}\n');
+    expect((await backup(["-o", "with-setup.tar.gz"])).code).toBe(0);
+    const file = join(folder, "with-setup.tar.gz");
+    const { manifest, has } = await verifyArchive(file);
+    expect(has.setup).toBe(true);
+    mkdirSync(join(folder, "out"));
+    await extractArchive(file, join(folder, "out"), { manifest, only: (name) => name === "setup.json" });
+    expect(readFileSync(join(folder, "out/setup.json"), "utf8")).toBe('{"port": 8123}\n');
+    rmSync(join(home.home, "setup.json"));
   });
 
   it("--json is all that is printed; a folder as output gets the default name; --workspace names another", async () => {

@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { craftArchive } from "../../test/support/craft-archive.ts";
 import { createHome } from "../../test/support/home.ts";
 import { backUp, makeInstallation, stateOf, type Installation } from "../../test/support/installation.ts";
+import { encryptFile } from "../backup/encryption.ts";
 import { resolvePaths } from "../lite/paths.ts";
 import { bundleProgram, until, type BundledProgram } from "../../test/support/run-typescript.ts";
 
@@ -77,6 +78,7 @@ it("R8: says what it does", async () => {
     "✓ restore complete — run `leoflow lite` to start.",
     "",
   ]);
+  expect(readFileSync(join(home, "setup.json"), "utf8")).toBe('{"label": "source"}\n');
   const refused = await restore(home, ["-i", archive]).ended;
   expect([refused.code, refused.errors]).toEqual([
     1,
@@ -89,6 +91,25 @@ it("R8: says what it does", async () => {
     manifest: { manifest_version: 1 },
     replaces: { rows: true, files: true },
   });
+});
+
+it("opens an encrypted backup with its passphrase, from the environment or a file, and with no other", async () => {
+  const { home, userHome } = newHome();
+  const encrypted = `${archive}.age`;
+  await encryptFile(archive, encrypted, "right", {});
+  const none = await restore(home, ["-i", encrypted]).ended;
+  expect([none.code, none.errors]).toEqual([2, expect.stringMatching(/^error: no passphrase was given\n {2}fix: /)]);
+  const passphrases = join(folder, "passphrase");
+  writeFileSync(passphrases, "wrong\n");
+  const wrong = await restore(home, ["-i", encrypted, "--passphrase-file", passphrases]).ended;
+  expect([wrong.code, wrong.errors]).toEqual([
+    1,
+    "error: the passphrase does not open this backup\n  fix: run the same command again with the passphrase that the backup was made with\n",
+  ]);
+  expect(existsSync(join(userHome, "leoflow"))).toBe(false);
+  const right = await restore(home, ["-i", encrypted], ["env", "LEOFLOW_BACKUP_PASSPHRASE=right"]).ended;
+  expect([right.code, right.errors]).toEqual([0, ""]);
+  expect(readFileSync(join(userHome, "leoflow/project/dag.py"), "utf8")).toBe("# source\n");
 });
 
 it("Ctrl-C in the middle of psql leaves all as it was", async () => {
