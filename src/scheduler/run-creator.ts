@@ -1,4 +1,5 @@
 import { Alarm } from "../kit/alarm.ts";
+import { Batcher } from "../kit/batcher.ts";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Kit, Service } from "../kit/service.ts";
@@ -6,8 +7,14 @@ import type { EventBus } from "../domain/events.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
 import { timetableFor } from "../domain/timetable/timetable-for.ts";
 import { randomSuffix, timeRestriction, type NextRun, type NextRunInput } from "../domain/timetable/timetable.ts";
-import { createDagRun, type DagRunCreation } from "../store/dag-run-creation.ts";
-import { dagSchedules, setNextRun, type DagScheduleRow } from "../store/dag-schedule.ts";
+import { createDagRuns, type DagRunCreation, type NewDagRun } from "../store/dag-run-creation.ts";
+import {
+  dagSchedules,
+  saysNextRun,
+  setNextRuns,
+  type DagScheduleRow,
+  type NextRunFields,
+} from "../store/dag-schedule.ts";
 import type { LoadedVersion, VersionCache } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
 import { CustomSchedules } from "./custom-schedules.ts";
@@ -45,12 +52,26 @@ export class RunCreator implements Service {
   readonly #alarm: Alarm<string>;
   readonly #refreshing = new Map<string, Promise<void>>();
   readonly #custom: CustomSchedules;
+  // Many DAGs are due at the same full minute.
+  readonly #rows: Batcher<string, DagScheduleRow | undefined>;
+  readonly #creations: Batcher<NewDagRun, DagRunCreation>;
+  readonly #nextRuns: Batcher<NextRunFields, void>;
   #unsubscribe: (() => void) | undefined;
 
   constructor(kit: Kit, deps: RunCreatorDeps) {
     this.#kit = kit;
     this.#deps = deps;
     this.#custom = new CustomSchedules(kit, deps.askTimetable);
+    const { db } = deps;
+    this.#rows = new Batcher(async (dagIds) => {
+      const rows = new Map((await dagSchedules(db, dagIds)).map((row) => [row.dag_id, row]));
+      return dagIds.map((dagId) => rows.get(dagId));
+    });
+    this.#creations = new Batcher((runs) => createDagRuns(db, runs));
+    this.#nextRuns = new Batcher(async (next) => {
+      await setNextRuns(db, next);
+      return [];
+    });
     this.#alarm = new Alarm(kit.clock, (dagIds) => {
       for (const dagId of dagIds) this.refresh(dagId);
     });
@@ -97,16 +118,15 @@ export class RunCreator implements Service {
   }
 
   async #createDue(dagId: string): Promise<void> {
-    const { db, versions } = this.#deps;
     // A manual run that took a scheduled run's logical date stands for it.
     let standIn: NextRun | null = null;
     for (;;) {
-      const row = (await dagSchedules(db, dagId))[0];
+      const row = await this.#rows.run(dagId);
       if (!row || row.is_stale) {
         this.#alarm.set(dagId, null);
         return;
       }
-      const version = await versions.get(row.current_version_id);
+      const version = await this.#deps.versions.get(row.current_version_id);
       const named = await this.#named(version, standIn ?? lastRun(row));
       if (named === null) return;
       const { run, lookAgainAt } = named;
@@ -121,14 +141,16 @@ export class RunCreator implements Service {
       // One that names what was made already would do so for ever.
       const standsStill = run !== null && standIn !== null && run.runAfter <= standIn.runAfter;
       if (run === null || blocked || !due || standsStill) {
-        await setNextRun(db, dagId, {
+        const fields = {
+          dagId,
           logicalDate: run?.logicalDate ?? null,
           dataIntervalStart: run?.dataInterval?.start ?? null,
           dataIntervalEnd: run?.dataInterval?.end ?? null,
           createAfter: run?.runAfter ?? null,
           exceedsMaxActiveRuns: exceeds,
           timetableError: named.error,
-        });
+        };
+        if (!saysNextRun(row, fields)) await this.#nextRuns.run(fields);
         this.#alarm.set(dagId, earlier(blocked || standsStill ? null : (run?.runAfter ?? null), lookAgainAt));
         return;
       }
@@ -163,7 +185,7 @@ export class RunCreator implements Service {
   }
 
   async #create(dagId: string, next: NextRun & { runId: string }): Promise<DagRunCreation["kind"]> {
-    const made = await createDagRun(this.#deps.db, {
+    const made = await this.#creations.run({
       dagId,
       runId: next.runId,
       runType: "scheduled",

@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
+import { toJsonText } from "../kit/json-text.ts";
 import type { Database } from "./database.ts";
 
 /** What decides when a DAG's next scheduled run is made. */
@@ -11,7 +12,13 @@ export interface DagScheduleRow {
   has_import_errors: boolean;
   current_version_id: string;
   allowed_run_types: string[] | null;
+  /** What `setNextRuns` wrote last. */
+  next_dagrun: Instant | null;
+  next_dagrun_data_interval_start: Instant | null;
+  next_dagrun_data_interval_end: Instant | null;
   next_dagrun_create_after: Instant | null;
+  exceeds_max_non_backfill: boolean;
+  timetable_error: string | null;
   last_logical_date: Instant | null;
   last_interval_start: Instant | null;
   last_interval_end: Instant | null;
@@ -20,10 +27,12 @@ export interface DagScheduleRow {
   active_runs: number;
 }
 
-/** Schedules of all DAGs that are live, or of one. The last automated run is the latest scheduled or backfilled one. */
-export async function dagSchedules(db: Database, dagId?: string): Promise<DagScheduleRow[]> {
+/** Schedules of all DAGs that are live, or of these. The last automated run is the latest scheduled or backfilled one. */
+export async function dagSchedules(db: Database, dagIds?: readonly string[]): Promise<DagScheduleRow[]> {
   const { rows } = await sql<DagScheduleRow & { allowed: string | null }>`
-    select dag.dag_id, is_paused, is_stale, has_import_errors, current_version_id, allowed_run_types as allowed, next_dagrun_create_after,
+    select dag.dag_id, is_paused, is_stale, has_import_errors, current_version_id, allowed_run_types as allowed,
+      next_dagrun, next_dagrun_data_interval_start, next_dagrun_data_interval_end, next_dagrun_create_after,
+      exceeds_max_non_backfill, timetable_error,
       last_run.logical_date as last_logical_date, last_run.data_interval_start as last_interval_start,
       last_run.data_interval_end as last_interval_end, last_run.run_after as last_run_after,
       (select count(*)::integer from dag_run r where r.dag_id = dag.dag_id and r.state in ('queued', 'running')
@@ -39,7 +48,7 @@ export async function dagSchedules(db: Database, dagId?: string): Promise<DagSch
         and dag.timetable_partitioned
       order by r.partition_date desc nulls last, r.run_after desc limit 1)
     ) last_run on true
-    where current_version_id is not null and ${dagId === undefined ? sql`not is_stale` : sql`dag.dag_id = ${dagId}`}`.execute(
+    where current_version_id is not null and ${dagIds === undefined ? sql`not is_stale` : sql`dag.dag_id = any(${dagIds}::text[])`}`.execute(
     db,
   );
   return rows.map(({ allowed, ...row }) => ({
@@ -49,6 +58,7 @@ export async function dagSchedules(db: Database, dagId?: string): Promise<DagSch
 }
 
 export interface NextRunFields {
+  dagId: string;
   logicalDate: Instant | null;
   dataIntervalStart: Instant | null;
   dataIntervalEnd: Instant | null;
@@ -58,20 +68,38 @@ export interface NextRunFields {
   timetableError: string | null;
 }
 
-/** What the UI shows as the next run, and what the scheduler waits for. */
-export async function setNextRun(db: Database, dagId: string, next: NextRunFields): Promise<void> {
-  await db
-    .updateTable("dag")
-    .set({
-      next_dagrun: next.logicalDate,
-      next_dagrun_data_interval_start: next.dataIntervalStart,
-      next_dagrun_data_interval_end: next.dataIntervalEnd,
-      next_dagrun_create_after: next.createAfter,
-      exceeds_max_non_backfill: next.exceedsMaxActiveRuns,
-      timetable_error: next.timetableError,
-    })
-    .where("dag_id", "=", dagId)
-    .execute();
+/** Whether the row says so already. */
+export function saysNextRun(row: DagScheduleRow, next: NextRunFields): boolean {
+  return (
+    row.next_dagrun === next.logicalDate &&
+    row.next_dagrun_data_interval_start === next.dataIntervalStart &&
+    row.next_dagrun_data_interval_end === next.dataIntervalEnd &&
+    row.next_dagrun_create_after === next.createAfter &&
+    row.exceeds_max_non_backfill === next.exceedsMaxActiveRuns &&
+    row.timetable_error === next.timetableError
+  );
+}
+
+/** What the UI shows as the next runs, and what the scheduler waits for. */
+export async function setNextRuns(db: Database, next: readonly NextRunFields[]): Promise<void> {
+  const fields = next.map((each) => ({
+    dag_id: each.dagId,
+    logical_date: each.logicalDate,
+    interval_start: each.dataIntervalStart,
+    interval_end: each.dataIntervalEnd,
+    create_after: each.createAfter,
+    exceeds: each.exceedsMaxActiveRuns,
+    error: each.timetableError,
+  }));
+  await sql`
+    with wanted as (
+      select * from json_to_recordset(${toJsonText(fields)}::json) as w(dag_id text, logical_date timestamptz,
+        interval_start timestamptz, interval_end timestamptz, create_after timestamptz, exceeds boolean, error text)
+    )
+    update dag set next_dagrun = wanted.logical_date, next_dagrun_data_interval_start = wanted.interval_start,
+      next_dagrun_data_interval_end = wanted.interval_end, next_dagrun_create_after = wanted.create_after,
+      exceeds_max_non_backfill = wanted.exceeds, timetable_error = wanted.error
+    from wanted where dag.dag_id = wanted.dag_id`.execute(db);
 }
 
 /** Which of these DAGs are paused: their runs do not advance. */
