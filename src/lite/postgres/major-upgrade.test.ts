@@ -16,9 +16,11 @@ import { dirname, join } from "node:path";
 import pg from "pg";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
+import { buildIfStale } from "../../../bin/set-up.mjs";
 import { createHome } from "../../../test/support/home.ts";
 import { olderPostgres, type OlderPostgres } from "../../../test/support/older-postgres.ts";
 import { bundleProgram, until, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { verifyArchive } from "../../backup/archive.ts";
 import { UserError } from "../../kit/user-error.ts";
 import type { DatabaseConfig } from "../../store/database.ts";
 import { runCommand } from "../command.ts";
@@ -197,6 +199,19 @@ describe("data of an older PostgreSQL", () => {
     expect(bin).toContain(`postgres-${older.major}.1`);
     await postgres.stop();
     expect(readFileSync(join(paths.managedPostgres, "data/leoflow.conf"), "utf8")).toBe(before);
+    expect(folders()).toEqual(["data", ...programs()]);
+  });
+
+  it("is backed up as it is, by its own programs", async () => {
+    buildIfStale();
+    writeFileSync(paths.config, "lite_port: 8088\n");
+    const file = join(dirname(paths.home), "backup.tar.gz");
+    const { code, output } = await runCommand(
+      [process.execPath, join(paths.program, "bin/leoflow"), "lite", "backup", "--no-workspace", "-o", file],
+      { env: { LEOFLOW_HOME: paths.home } },
+    );
+    expect([code, output]).toEqual([0, expect.stringContaining(`"postgres_version":"${older.major}.`)]);
+    await verifyArchive(file);
     expect(folders()).toEqual(["data", ...programs()]);
   });
 
