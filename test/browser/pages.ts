@@ -18,6 +18,7 @@ import {
   type Check,
   type Subject,
 } from "./actions.ts";
+import { backfill } from "./backfill.ts";
 
 /** Opens a path and waits for something on it. */
 const pageShows = (
@@ -83,6 +84,7 @@ export const CHECKS: readonly Check[] = [
   ),
   pageShows("group of a run", (subject) => `${runPath(subject)}/tasks/group/${subject.groupId}`, "Task Instances"),
   trigger,
+  backfill,
   clearTask,
   markTask,
   pauseDag,
