@@ -57,6 +57,7 @@ export class RunCreator implements Service {
   readonly #creations: Batcher<NewDagRun, DagRunCreation>;
   readonly #nextRuns: Batcher<NextRunFields, void>;
   #unsubscribe: (() => void) | undefined;
+  #stopped = false;
 
   constructor(kit: Kit, deps: RunCreatorDeps) {
     this.#kit = kit;
@@ -90,11 +91,13 @@ export class RunCreator implements Service {
     this.#unsubscribe = undefined;
     this.#alarm.clear();
     this.#custom.stop();
-    await Promise.allSettled(this.#refreshing.values());
+    this.#stopped = true;
+    await this.settled();
   }
 
   /** Looks at the DAG again: makes what is due, sets the alarm for what comes next. One at a time for each DAG. */
   refresh(dagId: string): void {
+    if (this.#stopped) return;
     const before = this.#refreshing.get(dagId) ?? Promise.resolve();
     const next = before
       .then(() => this.#createDue(dagId))
