@@ -38,11 +38,14 @@ def run(command: Command, agent: AgentConnection, bag: Any, directory: str, file
         compat.set_comms(compat.WarmCommsDecoder())
         standard_streams.log_standard_streams()
         log = _Listening(compat.logger())
-        if data["kind"] == "path":
-            compat.execute_callback(data["path"], data["kwargs"], directory, file, log)
-        else:
-            dags = bag or compat.load_dag_file(os.path.join(directory, file), directory, safe_mode=False)
-            compat.execute_callback_request(dags, _request(data, file), log)
+        try:
+            if data["kind"] == "path":
+                compat.execute_callback(data["path"], data["kwargs"], directory, file, log)
+            else:
+                dags = bag or compat.load_dag_file(os.path.join(directory, file), directory, safe_mode=False)
+                compat.execute_callback_request(dags, _request(data, file), log)
+        except Exception:
+            log.exception("The callback could not be called")
         sys.stdout.flush()
         sys.stderr.flush()
         tell({"errors": log.errors})
@@ -85,7 +88,8 @@ def _request(data: dict[str, Any], file: str) -> dict[str, Any]:
 
 
 def _dag_run(data: dict[str, Any]) -> dict[str, Any]:
-    return {"consumed_asset_events": [], **data["dag_run"]}
+    run: dict[str, Any] = data["dag_run"]
+    return {**run, "consumed_asset_events": run.get("consumed_asset_events") or []}
 
 
 class _Listening:

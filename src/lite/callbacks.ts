@@ -24,7 +24,7 @@ export interface Callbacks {
 /** What calls back: the runner of callbacks, the watch over deadlines, and those callbacks that are triggers. */
 export function createCallbacks(
   kit: Kit,
-  deps: { db: Database; bus: EventBus; host: CallbackHost; secrets: SecretBox; triggersChanged(): void },
+  deps: { db: Database; bus: EventBus; host: CallbackHost; secrets: SecretBox; triggersChanged: () => void },
 ): Callbacks {
   const { db, bus, host, secrets, triggersChanged } = deps;
   const told = async (triggerId: number, state: CallbackState, output: string | null): Promise<boolean> => {

@@ -18,9 +18,9 @@ export interface DeadlineWatchDeps {
   db: Database;
   bus: EventBus;
   /** The value of a Variable; null when there is none. */
-  variable(key: string): Promise<string | null>;
+  variable: (key: string) => Promise<string | null>;
   /** There are triggers to run that no task waits for. */
-  triggersChanged(): void;
+  triggersChanged: () => void;
 }
 
 const RETRY_MICROS = 5_000_000;

@@ -167,7 +167,7 @@ export async function timeOutInputs(
   given: {
     ids: readonly string[];
     now: Instant;
-    goOn(input: TimedOutInput): {
+    goOn: (input: TimedOutInput) => {
       nextKwargs: JsonText;
       answer: { chosenOptions: JsonText; paramsInput: JsonText } | null;
     };

@@ -63,6 +63,7 @@ export interface GridRun {
   state: DagRunState;
   run_type: DagRunType;
   has_note: boolean;
+  has_missed_deadline: boolean;
   dag_versions: GridVersion[];
 }
 
@@ -97,7 +98,9 @@ export async function gridRuns(db: Database, dagId: string, selection: GridSelec
       group by used.dag_run_id
     )
     select page.dag_id, page.run_id, page.queued_at, page.start_date, page.end_date, page.run_after, page.state,
-      page.run_type, page.note is not null as has_note, coalesce(versions.list, '[]') as dag_versions
+      page.run_type, page.note is not null as has_note,
+      exists (select from deadline d where d.dag_run_id = page.id and d.missed) as has_missed_deadline,
+      coalesce(versions.list, '[]') as dag_versions
     from page left join versions on versions.dag_run_id = page.id
     order by page.place`.execute(db);
   return rows.map((row) => ({

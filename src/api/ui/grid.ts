@@ -50,7 +50,7 @@ export function gridRoutes(app: TypedApp, context: ApiContext): void {
         state,
         run_type,
         dag_versions: run.dag_versions.map(toDagVersionResponse),
-        has_missed_deadline: false,
+        has_missed_deadline: run.has_missed_deadline,
         has_note,
         duration: seconds,
       };

@@ -4,8 +4,8 @@ import { uiBackfillRoutes } from "../public/backfills.ts";
 import { assetRoutes } from "./assets.ts";
 import { dagRoutes } from "./dags.ts";
 import { dashboardRoutes } from "./dashboard.ts";
+import { deadlineRoutes } from "./deadlines.ts";
 import { dependencyRoutes } from "./dependencies.ts";
-import { emptyCollectionRoutes } from "./empty-collections.ts";
 import { gridRoutes } from "./grid.ts";
 import { runRoutes } from "./runs.ts";
 import { settingsRoutes } from "./settings.ts";
@@ -20,8 +20,8 @@ const GROUPS = [
   structureRoutes,
   dependencyRoutes,
   assetRoutes,
+  deadlineRoutes,
   uiBackfillRoutes,
-  emptyCollectionRoutes,
 ];
 
 /** What Airflow's UI asks for beside the public API: `/ui`. */

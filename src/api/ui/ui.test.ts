@@ -14,9 +14,9 @@ import { VersionCache } from "../../store/dag-versions.ts";
 import { assetRoutes } from "./assets.ts";
 import { dagRoutes } from "./dags.ts";
 import { dashboardRoutes } from "./dashboard.ts";
+import { deadlineRoutes } from "./deadlines.ts";
 import { dependencyRoutes } from "./dependencies.ts";
 import { durationStats } from "./duration-stats.ts";
-import { emptyCollectionRoutes } from "./empty-collections.ts";
 import { gridRoutes } from "./grid.ts";
 import { runRoutes } from "./runs.ts";
 import { settingsRoutes } from "./settings.ts";
@@ -52,7 +52,7 @@ beforeAll(async () => {
     structureRoutes,
     dependencyRoutes,
     assetRoutes,
-    emptyCollectionRoutes,
+    deadlineRoutes,
   ];
   api = await createTestApi(database.db, groups, {
     prefix: "/ui",
