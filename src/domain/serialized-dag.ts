@@ -46,7 +46,7 @@ export function parseSerializedDag(serialized: JsonText | object): DagGraph {
   }
   connect(tasks);
   const order = topologicalOrder(dagId, tasks);
-  weigh(tasks, order);
+  weigh(tasks, order, objectOf(objectOf(whole["leoflow"])["weights"]));
   const nodes = [...tasks.values()];
 
   return {
@@ -104,8 +104,8 @@ function connect(tasks: ReadonlyMap<string, TaskNode>): void {
 
 const INT32 = 2 ** 31;
 
-/** Airflow keeps the sum within 32 bits (`db_safe_priority`); a rule of the user's own leaves the task's weight as it is. */
-function weigh(tasks: Map<string, TaskNode>, order: readonly string[]): void {
+/** Airflow keeps the sum within 32 bits (`db_safe_priority`). `own`: what strategies of the user's own said when it was parsed. */
+function weigh(tasks: Map<string, TaskNode>, order: readonly string[], own: JsonObject): void {
   const node = (id: string): TaskNode => tasks.get(id) as TaskNode;
   const weight = (id: string): number => node(id).priorityWeight;
   const rules = new Set([...tasks.values()].map((task) => ruleOf(task)));
@@ -115,7 +115,7 @@ function weigh(tasks: Map<string, TaskNode>, order: readonly string[]): void {
   const upstream = rules.has("upstream") ? reachableWeights(order, (id) => node(id).upstream, weight) : null;
   for (const task of tasks.values()) {
     const sums = ruleOf(task) === "downstream" ? downstream : ruleOf(task) === "upstream" ? upstream : null;
-    const total = Math.trunc(sums?.get(task.taskId) ?? task.priorityWeight);
+    const total = Math.trunc(sums?.get(task.taskId) ?? numberOr(own[task.taskId], task.priorityWeight));
     task.priorityWeightTotal = Math.max(-INT32, Math.min(INT32 - 1, total));
   }
 }
