@@ -86,24 +86,19 @@ async function whileConnected<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
-  let stop = (): void => undefined;
-  const lost = new Promise<never>((_done, fail) => {
-    const onAbort = () => fail(signal?.reason as Error);
-    const onError = (error: Error) => fail(error);
+  // A connection that is lost is told by its statement, with the migration's name.
+  client.on("error", () => undefined);
+  let onAbort = (): void => undefined;
+  const calledOff = new Promise<never>((_done, fail) => {
+    onAbort = () => fail(signal?.reason as Error);
     signal?.addEventListener("abort", onAbort);
-    client.on("error", onError);
-    stop = () => {
-      signal?.removeEventListener("abort", onAbort);
-      client.off("error", onError);
-      client.on("error", () => undefined);
-    };
   });
   const working = work();
   working.catch(() => undefined);
   try {
-    return await Promise.race([working, lost]);
+    return await Promise.race([working, calledOff]);
   } finally {
-    stop();
+    signal?.removeEventListener("abort", onAbort);
   }
 }
 

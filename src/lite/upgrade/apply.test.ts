@@ -1,6 +1,6 @@
 import { spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -223,6 +223,73 @@ describe("a start that is killed", () => {
       expect(name).toMatch(/Z-schema-\d+\.tar\.gz$/);
       await verifyArchive(join(paths.snapshots, name));
     }
+  });
+
+  it("goes on after a PostgreSQL that was killed in the middle of a migration", async () => {
+    const at = applied.at(-1)?.version ?? 0;
+    const slow = {
+      version: at + 1,
+      name: "slow",
+      sql: "alter table variable add column slow text; select pg_sleep(60)",
+    };
+    const failed = await failure(
+      withDatabase((datastore) =>
+        upgrade(datastore, [slow], {
+          migrations: [...applied, slow],
+          progress: {
+            note: () => undefined,
+            step: (title, work) => {
+              if (title.startsWith("Migration")) void killPostgres(datastore.database);
+              return work(() => undefined);
+            },
+          },
+        }),
+      ),
+    );
+    expect(failed.message).toMatch(
+      new RegExp(
+        `^migration ${at + 1} \\(slow\\) failed: .+; nothing was changed, the database is still at schema version ${at}$`,
+      ),
+    );
+    expect(failed.fix).toMatch(/^go on with the previous release: .*leoflow lite restore -i/);
+    await withDatabase(async ({ database }) => {
+      expect(await ask(database, version)).toBe(at);
+      expect(await upgrade({ database, bin: "" }, [], { migrations: [...applied] })).toMatchObject({ applied: [] });
+    });
+  });
+
+  /** Once the migration is at its last statement. */
+  async function killPostgres(database: DatabaseConfig): Promise<void> {
+    const sleeping =
+      "select count(*)::int from pg_stat_activity where query like '%pg_sleep(60)%' and wait_event = 'PgSleep'";
+    while ((await ask(database, sleeping)) === 0) await new Promise((done) => setTimeout(done, 20));
+    const [pid = ""] = readFileSync(join(paths.managedPostgres, "data/postmaster.pid"), "utf8").split("\n");
+    process.kill(Number(pid), "SIGKILL");
+  }
+
+  it.runIf(canMount)("leaves the old schema where the disk becomes full in the middle of a migration", async () => {
+    const disk = `${paths.home}-full`;
+    mkdirSync(disk);
+    const bytes = Number(spawnSync("du", ["-sb", paths.home], { encoding: "utf8" }).stdout.split("\t")[0]);
+    // More than the look before asks for.
+    const script =
+      `mount -t tmpfs -o size=${bytes + 120 * 1024 * 1024} none "$0" && cp -a ${paths.home}/. "$0" && rm -rf "$0"/snapshots; ` +
+      `"$1" "$2" "$3"; "$1" "$2" "$4"; ls "$0"/snapshots`;
+    const at = applied.at(-1)?.version ?? 0;
+    const sql = "create table filler as select repeat('x', 1000) as x from generate_series(1, 1000000)";
+    const work = (migrations: Migration[]) => JSON.stringify({ home: disk, migrations });
+    const child = program.start(
+      [work([...applied, { version: at + 1, name: "filler", sql }]), work(applied)],
+      ["unshare", "-Um", "--map-root-user", "sh", "-c", script, disk],
+    );
+    let output = "";
+    child.stdout?.on("data", (text: Buffer) => (output += text.toString()));
+    await once(child, "close");
+    expect(output).toMatch(
+      /migration \d+ \(filler\) failed: .*No space left on device.*; nothing was changed, the database is still/,
+    );
+    // The old release goes on.
+    expect(output).toMatch(new RegExp(`"done"}\n.*-schema-${at}\\.tar\\.gz\n$`, "s"));
   });
 
   it.runIf(canMount)("D5: refuses, before anything is done, on a disk that is too small", async () => {
