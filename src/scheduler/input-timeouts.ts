@@ -4,13 +4,13 @@ import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus } from "../domain/events.ts";
 import { defaultParams, hasDefaults, responseEvent, timeoutEvent, withEvent } from "../domain/hitl-event.ts";
 import type { Database } from "../store/database.ts";
-import { timeOutInputs, waitingInputs, type TimedOutInput } from "../store/hitl-details.ts";
+import { endInputWaits, waitingInputs, type EndedInput } from "../store/hitl-details.ts";
 
 const RETRY_MICROS = 5_000_000;
 
 /**
- * Lets tasks go on that nobody answered in time (`check_awaiting_input_timeouts`): with an answer that just came, with the
- * defaults, or with an error that the operator raises.
+ * Lets tasks go on that nobody answered in time (`check_awaiting_input_timeouts`): with the defaults, or with an error that the
+ * operator raises. Also those that were answered between asking and waiting: nothing else would wake them.
  */
 export class InputTimeouts implements Service {
   readonly #kit: Kit;
@@ -21,13 +21,15 @@ export class InputTimeouts implements Service {
   constructor(kit: Kit, deps: { db: Database; bus: EventBus }) {
     this.#kit = kit;
     this.#deps = deps;
-    this.#alarm = new Alarm(kit.clock, (ids) => void this.#timeOut(ids));
+    this.#alarm = new Alarm(kit.clock, (ids) => void this.#end(ids));
   }
 
   async start(): Promise<void> {
     this.#unsubscribe.push(
       this.#deps.bus.on("task-instance", ({ id, state, wakeAt }) => {
-        if (state === "awaiting_input" && wakeAt !== null) this.#alarm.set(id, wakeAt as Instant);
+        if (state !== "awaiting_input") return this.#alarm.set(id, null);
+        if (wakeAt !== null) this.#alarm.set(id, wakeAt as Instant);
+        void this.#end([id]);
       }),
     );
     await this.runOnce();
@@ -40,16 +42,18 @@ export class InputTimeouts implements Service {
 
   /** The backstop: finds what an event missed. */
   async runOnce(): Promise<void> {
-    for (const { id, trigger_timeout } of await waitingInputs(this.#deps.db)) this.#alarm.set(id, trigger_timeout);
+    const waiting = await waitingInputs(this.#deps.db);
+    for (const { id, trigger_timeout } of waiting) this.#alarm.set(id, trigger_timeout);
+    await this.#end(waiting.flatMap(({ id, answered }) => (answered ? id : [])));
     this.#alarm.check();
   }
 
-  async #timeOut(ids: readonly string[]): Promise<void> {
+  async #end(ids: readonly string[]): Promise<void> {
     const { db, bus } = this.#deps;
     const now = this.#kit.clock.now();
     try {
-      const goneOn = await timeOutInputs(db, { ids, now, goOn: (input) => goOn(input, now) });
-      for (const dagRunId of new Set(goneOn.map((one) => one.dagRunId))) bus.publish({ kind: "dag-run", dagRunId });
+      const runs = await endInputWaits(db, { ids, now, goOn: (input) => goOn(input, now) });
+      for (const dagRunId of runs) bus.publish({ kind: "dag-run", dagRunId });
     } catch (error) {
       this.#kit.logger.error(
         { err: error },
@@ -60,9 +64,9 @@ export class InputTimeouts implements Service {
   }
 }
 
-type GoingOn = ReturnType<Parameters<typeof timeOutInputs>[1]["goOn"]>;
+type GoingOn = ReturnType<Parameters<typeof endInputWaits>[1]["goOn"]>;
 
-function goOn({ next_kwargs, detail }: TimedOutInput, now: Instant): GoingOn {
+function goOn({ next_kwargs, detail }: EndedInput, now: Instant): GoingOn {
   if (detail && detail.responded_at !== null) {
     const event = responseEvent({
       chosenOptions: detail.chosen_options ?? ("[]" as typeof detail.options),

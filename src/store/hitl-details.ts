@@ -151,42 +151,44 @@ export async function answerHitlDetail(
   });
 }
 
-/** A task whose time to wait for an answer is up. */
-export interface TimedOutInput {
+/** A task that need not wait for an answer any more: it has one, or its time is up. */
+export interface EndedInput {
   id: string;
   next_kwargs: JsonText | null;
   detail: HitlRow | null;
 }
 
 /**
- * Lets those of these tasks go on whose time to wait for an answer is up. `goOn` says how; `answer` is noted as what was chosen
- * for want of one. Returns them with their runs.
+ * Lets those of these tasks go on that were answered before they waited, or whose time to wait is up. `goOn` says how; `answer`
+ * is noted as what was chosen for want of one. Returns their runs.
  */
-export async function timeOutInputs(
+export async function endInputWaits(
   db: Database,
   given: {
     ids: readonly string[];
     now: Instant;
-    goOn: (input: TimedOutInput) => {
+    goOn: (input: EndedInput) => {
       nextKwargs: JsonText;
       answer: { chosenOptions: JsonText; paramsInput: JsonText } | null;
     };
   },
-): Promise<{ id: string; dagRunId: number }[]> {
+): Promise<Set<number>> {
   const { ids, now, goOn } = given;
-  if (ids.length === 0) return [];
+  const runs = new Set<number>();
+  if (ids.length === 0) return runs;
   return await inTransaction(db, async (trx) => {
     const waiting = await trx
       .selectFrom("task_instance")
-      .select(["id", "dag_run_id", "next_kwargs"])
+      .select(["id", "dag_run_id", "next_kwargs", "trigger_timeout"])
       .where("id", "in", ids)
       .where("state", "=", "awaiting_input")
-      .where("trigger_timeout", "<=", now)
       .orderBy("id")
       .forNoKeyUpdate()
       .execute();
-    for (const { id, next_kwargs } of waiting) {
+    for (const { id, dag_run_id, next_kwargs, trigger_timeout } of waiting) {
       const detail = await trx.selectFrom("hitl_detail").selectAll().where("ti_id", "=", id).executeTakeFirst();
+      const isOver = trigger_timeout !== null && trigger_timeout <= now;
+      if (!isOver && (detail?.responded_at ?? null) === null) continue;
       const { nextKwargs, answer } = goOn({ id, next_kwargs, detail: detail ?? null });
       if (answer) {
         await trx
@@ -212,16 +214,38 @@ export async function timeOutInputs(
         })
         .where("id", "=", id)
         .execute();
+      runs.add(dag_run_id);
     }
-    return waiting.map(({ id, dag_run_id }) => ({ id, dagRunId: dag_run_id }));
+    return runs;
   });
 }
 
-/** The tasks that wait for an answer until a time. */
-export async function waitingInputs(db: Database): Promise<{ id: string; trigger_timeout: Instant }[]> {
-  const { rows } = await sql<{ id: string; trigger_timeout: Instant }>`
-    select id, trigger_timeout from task_instance where state = 'awaiting_input' and trigger_timeout is not null`.execute(
-    db,
-  );
+/** Tasks that wait for an answer until a time, or have one already. */
+export async function waitingInputs(
+  db: Database,
+): Promise<{ id: string; trigger_timeout: Instant | null; answered: boolean }[]> {
+  const { rows } = await sql<{ id: string; trigger_timeout: Instant | null; answered: boolean }>`
+    select ti.id, ti.trigger_timeout, h.responded_at is not null as answered
+    from task_instance ti left join hitl_detail h on h.ti_id = ti.id
+    where ti.state = 'awaiting_input' and (ti.trigger_timeout is not null or h.responded_at is not null)`.execute(db);
   return rows;
+}
+
+/** What tasks of these DAGs wait for people to answer. */
+export async function pendingInputs(
+  db: Database,
+  dagIds: readonly string[],
+): Promise<(HitlRow & { dag_id: string })[]> {
+  if (dagIds.length === 0) return [];
+  return await db
+    .selectFrom("hitl_detail as h")
+    .innerJoin("task_instance as ti", "ti.id", "h.ti_id")
+    .selectAll("h")
+    .select("ti.dag_id")
+    .where("ti.dag_id", "in", dagIds)
+    .where("ti.state", "in", ["deferred", "awaiting_input"])
+    .where("h.responded_at", "is", null)
+    .orderBy("ti.dag_id")
+    .orderBy("h.created_at")
+    .execute();
 }

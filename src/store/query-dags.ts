@@ -44,6 +44,8 @@ export interface DagFilter {
   lastRunStates?: readonly (DagRunState | null)[];
   lastRunStartDate?: Range<Instant>;
   lastRunEndDate?: Range<Instant>;
+  /** Whether tasks of it wait for people to answer. */
+  pendingActions?: boolean;
 }
 
 /** What DAGs may be sorted by. */
@@ -58,6 +60,10 @@ export const DAG_ORDER = {
 } satisfies Sortable;
 
 const tagsOfDag = sql<string[]>`array(select t.name from dag_tag t where t.dag_id = dag.dag_id order by t.name)`;
+
+const PENDING_ACTIONS = sql<boolean>`exists (
+    select from task_instance ti join hitl_detail h on h.ti_id = ti.id
+    where ti.dag_id = dag.dag_id and ti.state in ('deferred', 'awaiting_input') and h.responded_at is null)`;
 
 function conditionsOf(filter: DagFilter): Condition[] {
   const displayName = sql`coalesce(dag.dag_display_name, dag.dag_id)`;
@@ -80,6 +86,7 @@ function conditionsOf(filter: DagFilter): Condition[] {
       ? []
       : [containsText(sql`dag.asset_expression::text`, filter.assetDependency)]),
     ...favorites(filter.favorite),
+    ...(filter.pendingActions === undefined ? [] : [sql<boolean>`${PENDING_ACTIONS} = ${filter.pendingActions}`]),
     ...isOneOfOrNull(column("last_run.state"), filter.lastRunStates),
     ...inOpenRange(column("last_run.start_date"), filter.lastRunStartDate),
     ...inOpenRange(column("last_run.end_date"), filter.lastRunEndDate),

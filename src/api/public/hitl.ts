@@ -97,7 +97,7 @@ export function hitlRoutes(app: TypedApp, context: ApiContext): void {
       const byId = new Map(instances.map((row) => [row.id, row]));
       const details = rows.flatMap((row) => {
         const ti = byId.get(row.ti_id);
-        return ti ? [{ ...toDetail(row), task_instance: toTaskInstanceResponse(ti) }] : [];
+        return ti ? [{ ...toHitlDetail(row), task_instance: toTaskInstanceResponse(ti) }] : [];
       });
       return sendRaw(reply, { hitl_details: details, total_entries: total });
     },
@@ -105,14 +105,14 @@ export function hitlRoutes(app: TypedApp, context: ApiContext): void {
 
   app.get(DETAIL, { schema: { params } }, async (request, reply) => {
     const { ti, detail } = await require(request.params);
-    return sendRaw(reply, { ...toDetail(detail), task_instance: toTaskInstanceResponse(ti) });
+    return sendRaw(reply, { ...toHitlDetail(detail), task_instance: toTaskInstanceResponse(ti) });
   });
 
   app.get(`${DETAIL}/tries/:try_number`, { schema: { params: tryParams } }, async (request) => {
     const place = placeOf(request.params);
     const found = (await findTries(db, place, request.params.try_number))[0];
     if (!found) throw taskInstanceNotFound(place);
-    return { ...toDetail(await requireDetail(found.id)), task_instance: toTryResponse(found) };
+    return { ...toHitlDetail(await requireDetail(found.id)), task_instance: toTryResponse(found) };
   });
 
   app.patch(
@@ -193,7 +193,8 @@ function checkAnswer(detail: HitlRow, chosen: readonly string[], user: string): 
   }
 }
 
-function toDetail(row: HitlRow) {
+/** A request as Airflow's API shows it, but for its task instance. */
+export function toHitlDetail(row: HitlRow) {
   return {
     options: fromJsonText(row.options),
     subject: row.subject,

@@ -1,11 +1,16 @@
 import { Type } from "typebox";
 import { DAG_RUN_STATES } from "../../domain/states.ts";
+import { pendingInputs } from "../../store/hitl-details.ts";
 import { DAG_ORDER, listDags } from "../../store/query-dags.ts";
+import { findTaskInstancesById } from "../../store/task-instances.ts";
 import { favoritesAmong, latestRuns } from "../../store/ui-runs.ts";
 import { userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { toDagResponse } from "../public/dag-response.ts";
 import { runStatesOf } from "../public/dags.ts";
+import { toHitlDetail } from "../public/hitl.ts";
+import { toTaskInstanceResponse } from "../public/task-instance-answers.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
+import { sendRaw } from "../raw-json.ts";
 import { enumOf } from "../schema.ts";
 import { jsonOrNull } from "../serialize.ts";
 import { toRunGlance } from "./runs.ts";
@@ -35,11 +40,9 @@ const ListQuery = Type.Object({
 
 /** The list of DAGs, each with its latest runs. */
 export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
-  app.get("/dags", { schema: { querystring: ListQuery } }, async (request) => {
+  app.get("/dags", { schema: { querystring: ListQuery } }, async (request, reply) => {
     const { query } = request;
     const userId = userOf(request).name;
-    // Nothing waits for a human yet.
-    if (query.has_pending_actions) return { total_entries: 0, dags: [] };
     const filter = {
       dagIds: query.dag_ids,
       dagId: patternsOf(query, "dag_id"),
@@ -54,6 +57,7 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
       bundleVersion: query.bundle_version,
       hasAssetSchedule: query.has_asset_schedule,
       assetDependency: query.asset_dependency,
+      ...(query.has_pending_actions === undefined ? {} : { pendingActions: query.has_pending_actions }),
       favorite: query.is_favorite === undefined ? undefined : { userId, is: query.is_favorite },
       lastRunStates: [
         ...(query.last_dag_run_state === undefined ? [] : [query.last_dag_run_state]),
@@ -63,9 +67,11 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
     const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_ORDER), primaryKey: "dag_id" });
     const { rows, total } = await listDags(db, filter, { orders, page: pageOf(query) });
     const dagIds = rows.map((row) => row.dag_id);
-    const [runs, favorites] = await Promise.all([
+    const [runs, favorites, pending] = await Promise.all([
       latestRuns(db, dagIds, query.dag_runs_limit),
       favoritesAmong(db, userId, dagIds),
+      // As in Airflow, only for those who ask for DAGs that have any.
+      query.has_pending_actions ? pendingActions(db, dagIds) : new Map<string, object[]>(),
     ]);
     const dags = rows.map((row) =>
       withoutNulls({
@@ -74,12 +80,29 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
         latest_dag_runs: runs
           .filter(({ dag_id }) => dag_id === row.dag_id)
           .map((run) => withoutNulls(toRunGlance(run))),
-        pending_actions: [],
+        pending_actions: pending.get(row.dag_id) ?? [],
         is_favorite: favorites.has(row.dag_id),
       }),
     );
-    return { total_entries: total, dags };
+    return sendRaw(reply, { total_entries: total, dags });
   });
+}
+
+/** What tasks of these DAGs ask people, by DAG. */
+async function pendingActions(db: ApiContext["db"], dagIds: readonly string[]): Promise<Map<string, object[]>> {
+  const rows = await pendingInputs(db, dagIds);
+  const instances = await findTaskInstancesById(
+    db,
+    rows.map((row) => row.ti_id),
+  );
+  const byId = new Map(instances.map((row) => [row.id, toTaskInstanceResponse(row)]));
+  const found = new Map<string, object[]>();
+  for (const row of rows) {
+    const task_instance = byId.get(row.ti_id);
+    if (!task_instance) continue;
+    found.set(row.dag_id, [...(found.get(row.dag_id) ?? []), { ...toHitlDetail(row), task_instance }]);
+  }
+  return found;
 }
 
 /** Airflow leaves null fields out of this answer. */
