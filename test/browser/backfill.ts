@@ -18,30 +18,33 @@ export const backfill: Check = {
     const pauseDag = (isPaused: boolean) =>
       page.request.patch(`/api/v2${dagPath(subject)}`, { data: { is_paused: isPaused } });
     await pauseDag(true);
-    await visit.open(dagPath(subject));
-    await page.getByTestId("trigger-dag-button").click();
-    await dialog(page).getByText("Backfill", { exact: true }).click();
-    await fillDate(page, "first", "2026/01/02");
-    await fillDate(page, "last", "2026/01/04");
-    await dialog(page)
-      .getByText(/^Unpause .* on trigger$/)
-      .click();
-    await visit.settle();
-    await shown(text(page, /3 runs/));
-    await visit.screenshot("backfill-dialog");
-    await dialog(page).getByRole("button", { name: "Run Backfill" }).click();
-    await dialog(page).waitFor({ state: "hidden" });
-    await shown(text(page, /Backfill in progress/));
-    await visit.screenshot("backfill-banner");
-    const press = (name: string) => page.getByRole("button", { name, exact: true }).click();
-    await press("Pause backfill");
-    await press("Unpause backfill");
-    await press("Cancel backfill");
-    await text(page, /Backfill in progress/).waitFor({ state: "hidden" });
-    await visit.open(`${dagPath(subject)}/backfills`);
-    await shown(text(page, "Missing Runs"));
-    await visit.settle();
-    await visit.screenshot("backfills");
-    await pauseDag(false);
+    try {
+      await visit.open(dagPath(subject));
+      await page.getByTestId("trigger-dag-button").click();
+      await dialog(page).getByText("Backfill", { exact: true }).click();
+      await fillDate(page, "first", "2026/01/02");
+      await fillDate(page, "last", "2026/01/04");
+      await dialog(page)
+        .getByText(/^Unpause .* on trigger$/)
+        .click();
+      await visit.settle();
+      await shown(text(page, /3 runs/));
+      await visit.screenshot("backfill-dialog");
+      await dialog(page).getByRole("button", { name: "Run Backfill" }).click();
+      await dialog(page).waitFor({ state: "hidden" });
+      await shown(text(page, /Backfill in progress/));
+      await visit.screenshot("backfill-banner");
+      const press = (name: string) => page.getByRole("button", { name, exact: true }).click();
+      await press("Pause backfill");
+      await press("Unpause backfill");
+      await press("Cancel backfill");
+      await text(page, /Backfill in progress/).waitFor({ state: "hidden" });
+      await visit.open(`${dagPath(subject)}/backfills`);
+      await shown(text(page, "Missing Runs"));
+      await visit.settle();
+      await visit.screenshot("backfills");
+    } finally {
+      await pauseDag(false);
+    }
   },
 };
