@@ -1,5 +1,7 @@
 import type { Instant } from "../kit/instant.ts";
 import { fromJsonText, type JsonText } from "../kit/json-text.ts";
+import { MappingError } from "../domain/partition/mapping-error.ts";
+import { dateOfPartitionKey, isPartitioned } from "../domain/partition/partition-key.ts";
 import { DAG_RUN_STATES, type DagRunState } from "../domain/states.ts";
 import { RawJson } from "../domain/task-execution.ts";
 import { clearTaskInstances } from "../store/clear.ts";
@@ -118,9 +120,8 @@ export async function triggerDagRun(
   if (allowed && !allowed.includes("operator_triggered")) {
     return refuse(400, "denied_run_type", `Dag with dag_id '${dagId}' does not allow operator-triggered runs`);
   }
-  if (trigger.partitionKey !== null) {
-    return refuse(400, "not_partitioned", `Dag '${dagId}' has no partitioned timetable, so it takes no partition_key`);
-  }
+  const partition = await partitionOf(x, dagId, current_version_id, trigger.partitionKey);
+  if (partition.kind === "refused") return partition;
   const runAfter = trigger.runAfter ?? x.kit.clock.now();
   const interval =
     logicalDate === null || current_version_id === null
@@ -139,6 +140,7 @@ export async function triggerDagRun(
     // A chain of triggered runs keeps the name of who began it.
     triggeringUserName: callerId === null ? null : await triggeringUserOf(db, callerId),
     note: trigger.note,
+    ...partition.value,
   });
   switch (creation.kind) {
     case "created":
@@ -148,6 +150,26 @@ export async function triggerDagRun(
       return refuse(409, "already_exists", `A run already exists for Dag '${dagId}' with run_id '${runId}'`);
     case "no_dag":
       return noDag(dagId);
+  }
+}
+
+async function partitionOf(
+  x: ExecutionContext,
+  dagId: string,
+  versionId: string | null,
+  key: string | null,
+): Promise<Answer<{ partitionKey: string | null; partitionDate: Instant | null }>> {
+  if (key === null) return ok({ partitionKey: null, partitionDate: null });
+  const timetable = versionId === null ? null : (await x.deps.graph(versionId)).timetable;
+  if (timetable === null || !isPartitioned(timetable)) {
+    const why = `Dag '${dagId}' is not a partitioned Dag and does not accept a partition_key.`;
+    return refuse(400, "not_partitioned", why);
+  }
+  try {
+    return ok({ partitionKey: key, partitionDate: dateOfPartitionKey(timetable, key) });
+  } catch (error) {
+    if (error instanceof MappingError) return refuse(400, "invalid_partition_key", error.message);
+    throw error;
   }
 }
 

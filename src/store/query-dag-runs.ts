@@ -60,6 +60,7 @@ export interface DagRunFilter {
   runId?: Patterns;
   triggeringUserName?: Patterns;
   partitionKey?: Patterns;
+  partitionDate?: Range<Instant>;
   states?: readonly (DagRunState | null)[] | undefined;
   runTypes?: readonly (DagRunType | null)[] | undefined;
   dagVersions?: readonly number[] | undefined;
@@ -103,6 +104,7 @@ function conditionsOf(filter: DagRunFilter): Condition[] {
     ...matches(column("dr.run_id"), filter.runId),
     ...matches(column("dr.triggering_user_name"), filter.triggeringUserName),
     ...matches(column("dr.partition_key"), filter.partitionKey),
+    ...inRange(column("dr.partition_date"), filter.partitionDate),
     ...isOneOfOrNull(column("dr.state"), filter.states),
     ...isOneOfOrNull(column("dr.run_type"), filter.runTypes),
     ...equals(column("dr.bundle_version"), filter.bundleVersion),

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createTestApi, type TestApi } from "../../../test/support/api.ts";
-import { alias, all, anAsset, makeAssetDag, port, waitsFor, type Encoded } from "../../../test/support/assets.ts";
+import { alias, all, anAsset, makeAssetDag, port, waitsFor } from "../../../test/support/assets.ts";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
 import { makeRun } from "../../../test/support/factories.ts";
 import { assetRoutes } from "./assets.ts";

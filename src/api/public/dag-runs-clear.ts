@@ -8,7 +8,9 @@ import {
   setDagRunNote,
   type DagRunSummary,
 } from "../../store/query-dag-runs.ts";
+import { findPartitionedRuns, forgetPartitions, type PartitionSelector } from "../../store/run-partitions.ts";
 import { findTaskInstances } from "../../store/task-instances.ts";
+import { partitionBound } from "../../domain/partition/partition-key.ts";
 import { fromJsonText } from "../../kit/json-text.ts";
 import { objectOf, type JsonObject } from "../../domain/serialized-value.ts";
 import { audited } from "../audit.ts";
@@ -19,7 +21,7 @@ import { InstantText, nullable, strictObject, toInstant, valueError } from "../s
 import { toDagRunResponse } from "../serialize.ts";
 import { bulkRunEntity } from "./dag-runs-bulk.ts";
 import { collection, noteField } from "./dag-runs.ts";
-import { dagRunNotFound, latestGraph, requireDag } from "./dag-lookup.ts";
+import { dagRunNotFound, latestGraph } from "./dag-lookup.ts";
 import { toTaskInstanceResponse } from "./task-instance-answers.ts";
 
 const FAILED = ["failed", "upstream_failed"] as const;
@@ -107,11 +109,39 @@ export function dagRunClearRoutes(app: TypedApp, context: ApiContext): void {
       const { body } = request;
       refuseOtherThanOne([typeof body.run_id === "string", ...partitionModes(body)], "run_id", body);
       refuseBackwardWindow(body);
-      await requireDag(context, request.params.dag_id);
-      // No DAG is partitioned in this version, so no run carries a partition to clear.
-      return { dag_runs_cleared: 0, task_instances_cleared: 0, dry_run: body.dry_run };
+      const dagId = request.params.dag_id;
+      const found = await findPartitionedRuns(db, dagId, await selectorOf(dagId, body));
+      const partitioned = found.filter((run) => run.has_partition);
+      if (!body.dry_run) {
+        await forgetPartitions(
+          db,
+          partitioned.map(({ id }) => id),
+        );
+        const runIds = found.map(({ run_id }) => run_id);
+        if (body.clear_task_instances && runIds.length > 0) await clearTaskInstances(context, { dagId, runIds });
+      }
+      const cleared = body.clear_task_instances ? found.reduce((sum, run) => sum + run.task_instances, 0) : 0;
+      return { dag_runs_cleared: partitioned.length, task_instances_cleared: cleared, dry_run: body.dry_run };
     },
   );
+
+  /** The bounds of a window are read on the clock of the DAG's timetable. */
+  async function selectorOf(
+    dagId: string,
+    body: PartitionSelectors & { run_id?: string | null },
+  ): Promise<PartitionSelector> {
+    const { timetable } = await latestGraph(context, dagId);
+    const bound = (text: string | null | undefined, name: string) =>
+      text == null
+        ? null
+        : partitionBound(timetable, toInstant(text.replace(/([Zz]|[+-]\d\d:?\d\d)$/, ""), ["body", name]));
+    return {
+      runId: body.run_id ?? null,
+      partitionKey: body.partition_key ?? null,
+      from: bound(body.partition_date_start, "partition_date_start"),
+      to: bound(body.partition_date_end, "partition_date_end"),
+    };
+  }
 
   async function requireRun(dagId: string, runId: string): Promise<DagRunSummary> {
     const run = await findDagRunSummary(db, dagId, runId);
@@ -122,8 +152,11 @@ export function dagRunClearRoutes(app: TypedApp, context: ApiContext): void {
   async function meantRuns(dagId: string, body: Static<typeof bulkClearBody>): Promise<DagRunSummary[]> {
     if (body.dag_runs.length === 0) {
       if (dagId === "~") throw badRequest("Partition selectors require a concrete dag_id; '~' is not supported.");
-      await requireDag(context, dagId);
-      return [];
+      const found = await findPartitionedRuns(db, dagId, await selectorOf(dagId, body));
+      return await findDagRunSummaries(
+        db,
+        found.map(({ run_id }): [string, string] => [dagId, run_id]),
+      );
     }
     const keys = new Map<string, [string, string]>();
     for (const entry of body.dag_runs) {

@@ -1,5 +1,8 @@
 import { Type, type Static } from "typebox";
+import { addMicros, type Instant } from "../../kit/instant.ts";
+import { hasPartitionDates, partitionBound } from "../../domain/partition/partition-key.ts";
 import { DAG_RUN_STATES, DAG_RUN_TYPES, type DagRunType } from "../../domain/states.ts";
+import type { Range } from "../../store/filters.ts";
 import {
   COUNT_LIMIT,
   DAG_RUN_ORDER,
@@ -33,9 +36,9 @@ import {
   updateMaskQuery,
 } from "../query.ts";
 import { sendRaw } from "../raw-json.ts";
-import { DayText, enumOf, nullable, strictObject } from "../schema.ts";
+import { DayText, enumOf, nullable, strictObject, toInstant } from "../schema.ts";
 import { toDagRunResponse } from "../serialize.ts";
-import { dagRunNotFound, requireDag } from "./dag-lookup.ts";
+import { dagRunNotFound, latestGraph, requireDag } from "./dag-lookup.ts";
 import { runStatesOf } from "./dags.ts";
 
 /** States a client may set; also those in which a run may be deleted. */
@@ -108,7 +111,7 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
     { schema: { params: dagParams, querystring: listQuery } },
     async ({ params, query }, reply) => {
       await refuseImpossibleFilters(params.dag_id, query);
-      const filter = filterOf(params.dag_id, query);
+      const filter = { ...filterOf(params.dag_id, query), partitionDate: await partitionDays(params.dag_id, query) };
       const orders = orderOf(query.order_by, sortable);
       const page = pageOf(query);
       if (query.cursor === undefined) {
@@ -199,14 +202,27 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
     return run;
   }
 
+  /** Whole days on the clock of the DAG's timetable. */
+  async function partitionDays(dagId: string, query: Static<typeof listQuery>): Promise<Range<Instant>> {
+    const { partition_date_gte: first, partition_date_lte: last } = query;
+    if (first === undefined && last === undefined) return {};
+    const { timetable } = await latestGraph(context, dagId);
+    const midnight = (day: string, name: string, days: number) =>
+      partitionBound(timetable, addMicros(toInstant(day, ["query", name]), days * 86_400_000_000));
+    return {
+      ...(first === undefined ? {} : { gte: midnight(first, "partition_date_gte", 0) }),
+      ...(last === undefined ? {} : { lt: midnight(last, "partition_date_lte", 1) }),
+    };
+  }
+
   async function refuseImpossibleFilters(dagId: string, query: Static<typeof listQuery>): Promise<void> {
     const byPartition = query.partition_date_gte !== undefined || query.partition_date_lte !== undefined;
     if (dagId === "~") {
       if (byPartition) throw badRequest("partition_date_gte and partition_date_lte require a specific dag_id.");
       return;
     }
-    await requireDag(context, dagId);
-    if (byPartition) {
+    const graph = await latestGraph(context, dagId);
+    if (byPartition && !hasPartitionDates(graph.timetable)) {
       throw badRequest(
         `Dag with dag_id: '${dagId}' is not partitioned; partition_date_gte and partition_date_lte are not supported.`,
       );

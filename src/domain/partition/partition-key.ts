@@ -1,4 +1,4 @@
-import { instantFromMicros, type Instant } from "../../kit/instant.ts";
+import { instantFromMicros, instantMicros, type Instant } from "../../kit/instant.ts";
 import type { SerializedTimetable } from "../dag-graph.ts";
 import { leavesOf } from "../asset/asset-condition.ts";
 import { numberOr, textOr } from "../serialized-value.ts";
@@ -51,4 +51,17 @@ function dateOfCronKey({ data }: SerializedTimetable, key: string): Instant {
       `Partition key '${key}' does not match the timetable's key_format '${format}': ${error.message}`,
     );
   }
+}
+
+/** A wall-clock time as a bound of partition dates: in the zone of the timetable's cron, else UTC. */
+export function partitionBound(timetable: SerializedTimetable, wall: Instant): Instant {
+  if (!timetable.type.endsWith(".CronPartitionTimetable")) return wall;
+  const { data } = timetable;
+  const zone = timeZone(numberOr(data["timezone"], null) ?? textOr(data["timezone"], "UTC"));
+  return instantFromMicros(zone.toMoment(instantMicros(wall)));
+}
+
+/** Whether runs of such a DAG have a partition date: those whose partitions are made up at run time have none. */
+export function hasPartitionDates(timetable: SerializedTimetable): boolean {
+  return isPartitioned(timetable) && !timetable.type.endsWith(".PartitionedAtRuntime");
 }
