@@ -68,5 +68,7 @@ export interface ProcessExit {
   } | null;
   /** Why it ended, in words, for the log and the API: "killed: out of memory". */
   reason: string | null;
+  /** Who ran it is gone, for nothing the task did: it runs again at once, whatever tries are left, and nothing is called. */
+  withLeoflow?: boolean;
   endDate: Instant;
 }

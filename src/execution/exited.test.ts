@@ -88,6 +88,87 @@ describe("a process that said nothing", () => {
   });
 });
 
+describe("a process that was lost with Leoflow", () => {
+  const LOST: ProcessExit = { ...CRASH, code: null, reason: "lost: Leoflow stopped", withLeoflow: true };
+
+  it("has its try made again at once, though there are no retries", async () => {
+    const { ti } = await running({ max_tries: 0 });
+    await t.execution.exited(ti.id, LOST);
+    expect(taskInstanceEvents()).toMatchObject([{ state: "up_for_retry", wakeAt: END }]);
+  });
+
+  it("but not for ever", async () => {
+    const { ti } = await running({ max_tries: 1, try_number: 5 });
+    await t.execution.exited(ti.id, LOST);
+    expect(taskInstanceEvents()).toMatchObject([{ state: "failed" }]);
+  });
+});
+
+describe("callbacks that no process is left to call", () => {
+  const calls = { has_on_failure_callback: true, has_on_retry_callback: true, email: ["a@b.c"], email_on_retry: false };
+  const callbacks = async (runId: number) => {
+    const rows = await t.database.db
+      .selectFrom("callback")
+      .selectAll()
+      .where("dag_run_id", "=", runId)
+      .orderBy("created_at")
+      .execute();
+    return rows.map(({ state, data }) => [state, ...summary(JSON.parse(data) as CallbackData)]).sort();
+  };
+  interface CallbackData {
+    kind: string;
+    state: string;
+    msg: string;
+    ti: { id: string; try_number: number };
+    dag_run: { run_id: string; conf: unknown };
+    max_tries: number;
+  }
+  const summary = ({ kind, state, msg, ti }: CallbackData) => [kind, state, msg, ti.try_number];
+  const begun = async (columns: Parameters<typeof makeRunningTask>[1]) => {
+    const made = await makeRunningTask(t.database.db, columns, { tasks: [{ id: "a", ...calls }] });
+    await t.execution.start(made.ti.id, WORKER);
+    t.events.splice(0);
+    return made;
+  };
+
+  it("are called for a failure, e-mail included, once", async () => {
+    const { ti, run } = await begun({ max_tries: 0 });
+    await Promise.all([t.execution.exited(ti.id, CRASH), t.execution.exited(ti.id, CRASH)]);
+    const reason = "the task's process ended with exit code 1";
+    expect(await callbacks(run.id)).toEqual([
+      ["pending", "email", "failed", reason, 1],
+      ["pending", "task", "failed", reason, 1],
+    ]);
+    expect(t.events.filter(({ kind }) => kind === "callback").length).toBeGreaterThan(0);
+  });
+
+  it("are called for a retry, of the try that ended", async () => {
+    const { ti, run } = await begun({ max_tries: 1 });
+    await t.execution.exited(ti.id, { ...CRASH, reason: "killed" });
+    expect(await callbacks(run.id)).toEqual([["pending", "task", "up_for_retry", "killed", 1]]);
+  });
+
+  it("are not called when the task's process has done so, or Leoflow itself was killed", async () => {
+    const said = await begun({ max_tries: 0 });
+    const taskState = { state: "failed" as const, endDate: END, renderedMapIndex: null };
+    await t.execution.exited(said.ti.id, { ...CRASH, taskState });
+    expect(await callbacks(said.run.id)).toEqual([]);
+    const lost = await begun({ max_tries: 1 });
+    await t.execution.exited(lost.ti.id, { ...CRASH, withLeoflow: true });
+    expect(await callbacks(lost.run.id)).toEqual([]);
+  });
+
+  it("are not called for a try that was taken away meanwhile", async () => {
+    const { ti, run } = await begun({ max_tries: 0 });
+    const id = newId();
+    // Held by a settling that was killed; what happened since is not its failure.
+    await t.database.db.updateTable("task_instance").set({ state: "success" }).where("id", "=", ti.id).execute();
+    await t.execution.exited(ti.id, CRASH);
+    await t.execution.exited(id, CRASH);
+    expect(await callbacks(run.id)).toEqual([]);
+  });
+});
+
 it("is made again even where its DAG version is gone", async () => {
   const { ti, run } = await running({ max_tries: 1 });
   await t.database.db.updateTable("task_instance").set({ dag_version_id: null }).where("id", "=", ti.id).execute();

@@ -8,6 +8,12 @@ import { mayRetry } from "./retry-rule.ts";
 import { failTry, publishSettled, retryTry } from "./state.ts";
 
 /**
+ * What was running when its scheduler died runs again, in Airflow (`adopt_or_reset_orphaned_tasks`), also without retries. A
+ * task that takes the whole machine down each time would do so for ever: after so many more tries than its own it has failed.
+ */
+const LOST_TRIES = 3;
+
+/**
  * Settles a try whose process is gone. One that reported its end already is no longer running, or has another id: then this
  * does nothing, so it may be told twice, and a late word about an old try changes nothing.
  */
@@ -28,6 +34,11 @@ export async function settleExit(x: ExecutionContext, id: string, exit: ProcessE
   }
   const reason = exit.reason ?? describe(exit);
   const end = { endDate: exit.endDate, renderedMapIndex: null, reason, from };
+  if (exit.withLeoflow && live.try_number <= live.max_tries + LOST_TRIES) {
+    const settled = await retryTry(x, live, { ...end, delaySeconds: 0 });
+    if (settled) publishSettled(x, settled);
+    return;
+  }
   const again = mayRetry({ state: live.state, tryNumber: live.try_number, maxTries: live.max_tries });
   const without = { state: again ? "up_for_retry" : "failed", reason, byTrigger: false } as const;
   const settled = await settleWithCallbacks(x, live, without, () =>

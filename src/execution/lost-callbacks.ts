@@ -1,5 +1,6 @@
 import type { TaskNode } from "../domain/dag-graph.ts";
 import { dropHeldCallbacks, holdTaskCallbacks, releaseCallbacks, type TaskCallback } from "../store/callbacks.ts";
+import { whereabouts } from "../store/execution-liveness.ts";
 import type { LiveTryRow } from "../store/execution-task-instance.ts";
 import type { ExecutionContext } from "./context.ts";
 import { graphOf } from "./state.ts";
@@ -31,7 +32,9 @@ export async function settleWithCallbacks<T>(
   );
   const settled = await settle();
   if (settled === null) {
-    await dropHeldCallbacks(db, held);
+    // Another settling of the same end may have been quicker, and lets go of what both hold.
+    const found = await whereabouts(x.deps.database.pool, live.id);
+    if (found.live && found.state !== "failed") await dropHeldCallbacks(db, held);
     return null;
   }
   await releaseCallbacks(db, held, now);

@@ -43,7 +43,7 @@ export class Reaper {
     this.#config = config;
   }
 
-  /** After a start: every process of the Leoflow before is gone, so all that is running is lost, all that is queued goes again. */
+  /** After a start: every process of the Leoflow before is gone, so what was running runs again, and what is queued is queued. */
   async adoptAfterRestart(): Promise<{ lost: number; requeued: number }> {
     const counts = { lost: 0, requeued: 0 };
     for (const row of await executingTaskInstances(this.#deps.db)) {
@@ -52,7 +52,7 @@ export class Reaper {
         this.#deps.requeue(row.id, row.dag_run_id);
         counts.requeued++;
       } else {
-        await this.#settle(row, LOST_ON_RESTART);
+        await this.#settle(row, LOST_ON_RESTART, true);
         counts.lost++;
       }
     }
@@ -78,7 +78,7 @@ export class Reaper {
     this.#unheldSince = unheld;
   }
 
-  async #settle(row: ExecutingRow, reason: string): Promise<void> {
+  async #settle(row: ExecutingRow, reason: string, withLeoflow = false): Promise<void> {
     this.#kit.logger.warn({ taskInstance: row.id, dagId: row.dag_id, taskId: row.task_id }, reason);
     await this.#deps.logEnd(row, reason);
     await this.#deps.settle(row.id, {
@@ -87,6 +87,7 @@ export class Reaper {
       taskState: null,
       reason,
       endDate: this.#kit.clock.now(),
+      withLeoflow,
     });
   }
 }

@@ -334,7 +334,7 @@ describe("Scheduler", () => {
     const dagId = await makeDagWith({
       tasks: [
         { id: "a", downstream: ["b", "c"] },
-        { id: "b", downstream: ["d"], retries: 1, retry_delay: 0 },
+        { id: "b", downstream: ["d"] },
         { id: "c", downstream: ["d"] },
         { id: "d" },
       ],

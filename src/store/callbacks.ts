@@ -74,7 +74,8 @@ export async function holdTaskCallbacks(db: Database, callbacks: readonly TaskCa
         json_build_object('kind', ${kind}::text, 'state', ${state}::text, 'msg', ${reason}::text,
           'by_trigger', ${byTrigger}::boolean, 'ti', ${TASK_INSTANCE_JSON}, 'dag_run', ${RUN_JSON},
           'max_tries', ti.max_tries), ${now}::timestamptz, ${now}::timestamptz
-      from task_instance ti join dag_run r on r.id = ti.dag_run_id where ti.id = ${taskInstanceId}::uuid
+      from task_instance ti join dag_run r on r.id = ti.dag_run_id
+      where ti.id = ${taskInstanceId}::uuid and ti.state in ('queued', 'running', 'restarting', 'deferred')
       on conflict (id) do update set updated_at = excluded.updated_at where callback.state = 'queued'
       returning id`.execute(db);
     ids.push(...rows.map((row) => row.id));

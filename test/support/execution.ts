@@ -21,7 +21,7 @@ export interface TestExecution {
   clock: { now(): Instant; advanceSeconds(seconds: number): Instant };
 }
 
-const KINDS = ["task-instance", "dag-run", "dag", "pool", "kill"] as const;
+const KINDS = ["task-instance", "dag-run", "dag", "pool", "kill", "callback"] as const;
 
 /** The execution service on a database of its own. */
 export async function createTestExecution(config: Partial<ExecutionConfig> = {}): Promise<TestExecution> {
