@@ -22,6 +22,7 @@ import {
   type AssetScheduleRow,
   type PendingPartition,
 } from "../store/asset-runs.ts";
+import { updateActiveAssets } from "../store/assets.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
@@ -71,8 +72,9 @@ export class AssetRunCreator implements Service {
     await this.settled();
   }
 
-  /** The backstop: looks at every DAG that has something queued. */
+  /** The backstop: looks at every DAG that has something queued, and at which assets are still referred to. */
   async runOnce(): Promise<void> {
+    await inTransaction(this.#deps.db, (trx) => updateActiveAssets(trx, this.#kit.clock.now()));
     for (const dagId of await dagsWithAssetWork(this.#deps.db)) this.refresh(dagId);
   }
 
@@ -107,8 +109,7 @@ export class AssetRunCreator implements Service {
   async #create(dagId: string): Promise<void> {
     const { db, bus } = this.#deps;
     this.#full.delete(dagId);
-    const looked = await assetSchedule(db, dagId);
-    if (!looked || (looked.queued.length === 0 && looked.pending_partitions === 0)) return;
+    if ((await dagsWithAssetWork(db, dagId)).length === 0) return;
     const made = await inTransaction(db, async (trx) => {
       const schedule = await assetSchedule(trx, dagId);
       if (!schedule || schedule.is_stale || schedule.current_version_id === null) return [];

@@ -6,11 +6,12 @@ import type { Database } from "./database.ts";
 import type { Schema } from "./schema.ts";
 import type { Executor } from "./transaction.ts";
 
-/** DAGs for which assets were updated, or that have partitions waiting. */
-export async function dagsWithAssetWork(db: Database): Promise<string[]> {
+/** Those of all DAGs, or just this one, for which assets were updated, or that have partitions waiting. */
+export async function dagsWithAssetWork(db: Database, dagId?: string): Promise<string[]> {
+  const one = dagId === undefined ? sql`true` : sql`target_dag_id = ${dagId}`;
   const { rows } = await sql<{ dag_id: string }>`
-    select target_dag_id as dag_id from asset_dag_run_queue
-    union select target_dag_id from asset_partition_dag_run where created_dag_run_id is null
+    select target_dag_id as dag_id from asset_dag_run_queue where ${one}
+    union select target_dag_id from asset_partition_dag_run where created_dag_run_id is null and ${one}
     order by dag_id`.execute(db);
   return rows.map((row) => row.dag_id);
 }
