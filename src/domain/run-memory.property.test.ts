@@ -10,7 +10,7 @@ import { RunMemory } from "./run-memory.ts";
 import { parseSerializedDag } from "./serialized-dag.ts";
 import { isFinished, type TaskInstanceState } from "./states.ts";
 import { graphOf, mappedOver, newIds, NOW } from "./test-support/graphs.ts";
-import { randomDag, type RandomDag } from "./test-support/random-graphs.ts";
+import { randomDag, type RandomDag } from "../../test/support/random-graphs.ts";
 
 /** The random DAGs of replay.jsonl: all trigger rules, mapping, mapped groups, setups and teardowns. */
 const graphs = readFileSync(join(import.meta.dirname, "replay.jsonl"), "utf8")

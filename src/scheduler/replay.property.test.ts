@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
 import { makeDag, makeRun, makeVersion, NOON } from "../../test/support/factories.ts";
 import type { InstanceSnapshot } from "../domain/decision.ts";
-import { randomDag, type RandomDag } from "../domain/test-support/random-graphs.ts";
+import { randomDag, type RandomDag } from "../../test/support/random-graphs.ts";
 import { toJsonText } from "../kit/json-text.ts";
 import { VersionCache, type LoadedVersion } from "../store/dag-versions.ts";
 import { applyTransitions, insertTaskInstances, loadRuns } from "../store/live-runs.ts";

@@ -1,18 +1,18 @@
 import fc from "fast-check";
-import type { JsonValue } from "../../kit/json-text.ts";
-import type { DagGraph } from "../dag-graph.ts";
-import { parseSerializedDag } from "../serialized-dag.ts";
-import { TRIGGER_RULES } from "../states.ts";
-import { EMPTY, mappedOver } from "./graphs.ts";
+import type { JsonValue } from "../../src/kit/json-text.ts";
+import type { DagGraph } from "../../src/domain/dag-graph.ts";
+import { parseSerializedDag } from "../../src/domain/serialized-dag.ts";
+import { TRIGGER_RULES } from "../../src/domain/states.ts";
+import { EMPTY, mappedOver } from "../../src/domain/test-support/graphs.ts";
 
 /** A random DAG and what each of its task instances does, whenever it is asked. */
 export interface RandomDag {
   serialized: object;
   graph: DagGraph;
   /** What a try comes to. */
-  outcome(taskId: string, mapIndex: number, tryNumber: number): "success" | "failed" | "skipped" | "up_for_retry";
+  outcome: (taskId: string, mapIndex: number, tryNumber: number) => "success" | "failed" | "skipped" | "up_for_retry";
   /** How many values a task that others are mapped over returns. */
-  length(taskId: string): number;
+  length: (taskId: string) => number;
 }
 
 interface Unit {
@@ -158,7 +158,7 @@ function build(units: readonly Unit[]): RandomDag {
   return {
     serialized,
     graph: parseSerializedDag(serialized),
-    outcome(taskId, mapIndex, tryNumber) {
+    outcome: (taskId, mapIndex, tryNumber) => {
       const outcomes = unitOf.get(taskId)?.outcomes ?? [];
       const own =
         outcomes[(Math.max(0, mapIndex) + taskId.length + taskId.charCodeAt(taskId.length - 1)) % outcomes.length];
