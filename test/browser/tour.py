@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import Label, Param, chain, dag, setup, task, task_group, teardown
+from airflow.sdk import DAG, Asset, Label, Param, chain, dag, setup, task, task_group, teardown
+
+NUMBERS = Asset("tour_numbers")
+
+with DAG("tour_follows", schedule=NUMBERS & Asset("tour_other")):
+    BashOperator(task_id="follow", bash_command="true", inlets=[NUMBERS])
 
 
 @dag(
@@ -25,7 +30,7 @@ from airflow.sdk import Label, Param, chain, dag, setup, task, task_group, teard
     },
 )
 def tour():
-    @task
+    @task(outlets=[NUMBERS])
     def numbers(params: dict) -> list[int]:
         """Counts."""
         print(f"counting to {params['count']}")
