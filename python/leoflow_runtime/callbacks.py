@@ -1,5 +1,7 @@
 """Callbacks that no task's process can run: those of DAGs, of tasks that lost their process, and of missed deadlines.
 
+Also what a deadline refers to, where that is code of the user's own.
+
 Airflow runs the first two in its DAG processor, from the DAG's file, and the last in an executor. Here each is a child of
 the zygote that has the run's version of that file.
 """
@@ -38,8 +40,11 @@ def run(command: Command, agent: AgentConnection, bag: Any, directory: str, file
         compat.set_comms(compat.WarmCommsDecoder())
         standard_streams.log_standard_streams()
         log = _Listening(compat.logger())
+        value: str | None = None
         try:
-            if data["kind"] == "path":
+            if data["kind"] == "reference":
+                value = compat.evaluate_deadline_reference(data["reference"], data["dag_id"], data["run_id"])
+            elif data["kind"] == "path":
                 compat.execute_callback(data["path"], data["kwargs"], directory, file, log)
             else:
                 dags = bag or compat.load_dag_file(os.path.join(directory, file), directory, safe_mode=False)
@@ -48,7 +53,7 @@ def run(command: Command, agent: AgentConnection, bag: Any, directory: str, file
             log.exception("The callback could not be called")
         sys.stdout.flush()
         sys.stderr.flush()
-        tell({"errors": log.errors})
+        tell({"errors": log.errors, "value": value})
         result_to.close()
 
     compat.run_supervised(requests, stdout, stderr, target)

@@ -213,6 +213,17 @@ def execute_callback(path: str, kwargs: dict[str, Any], directory: str, file: st
         log.error("Callback failed", error=message)
 
 
+def evaluate_deadline_reference(reference: dict[str, Any], dag_id: str, run_id: str) -> str | None:
+    """When a run's deadline counts from, by a class of the user's own. There is no database session to give it."""
+    from datetime import timedelta
+
+    from airflow.serialization.decoders import decode_deadline_reference
+
+    decoded = decode_deadline_reference(reference)
+    at = decoded.evaluate_with(session=None, interval=timedelta(0), dag_id=dag_id, run_id=run_id)
+    return None if at is None else at.isoformat()
+
+
 def resume_with_event(stored: str | None, payload: Any) -> dict[str, Any]:
     """What `handle_event_submit` makes of a task's `next_kwargs` and an event: new ones, or why the task cannot be resumed."""
     from airflow.models.trigger import _decode_next_kwargs

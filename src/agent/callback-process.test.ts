@@ -207,7 +207,15 @@ describe("a missed deadline's callback", () => {
   });
 });
 
-it("waits for nothing when there is no Python to be had", async () => {
-  const outcome = await run({ kind: "dag" }, { archiveDigest: "gone", dagRelPath: "gone.py", environment: "none" });
-  expect(outcome.kind).toBe("lost");
+it("says so when the DAG's file is gone, or nothing starts", async () => {
+  const data = { kind: "dag", state: "failed", msg: "", dag_run: dagRun(), ti: null };
+  expect(await run(data, { dagRelPath: "gone.py" })).toMatchObject({
+    kind: "done",
+    errors: [expect.stringContaining("DAG 'd' not found")],
+  });
+  const stopped = await startTestRuntime();
+  await stopped.runtime.stop();
+  const callback = { id: newId(), type: "executor", data: toJsonText(data), logPath: "x", dagRelPath: "d.py" } as const;
+  const where = { dagId: "d", runId: "r", attempt: 1, environment: "default", archiveDigest: "v1" };
+  expect((await stopped.runtime.runCallback({ ...callback, ...where })).kind).toBe("lost");
 });

@@ -56,17 +56,17 @@ export async function superviseCallback(
       log.pipeText(child.socket("stdout"), "task.stdout"),
       log.pipeText(child.socket("stderr"), "task.stderr"),
     ]);
-    const told: { errors?: string[] } = {};
+    const told: ResultLine = {};
     const result = readResult(child.socket("result"), (line) => {
       if (typeof line.seconds === "number" && line.seconds > 0) limit.set(line.seconds);
-      if (line.errors) told.errors = line.errors;
+      if (line.errors) Object.assign(told, line);
     });
     for (const kind of CALLBACK_CONNECTIONS) child.socket(kind).resume();
     const exit = await child.exited;
     await Promise.race([Promise.all([output, result]), delay(DRAIN_MS)]);
     child.destroySockets();
     await output;
-    if (told.errors) return { kind: "done", errors: told.errors };
+    if (told.errors) return { kind: "done", errors: told.errors, ...(told.value ? { value: told.value } : {}) };
     if (limit.isOver) {
       log.add("error", `The callback took longer than ${limit.seconds} s and was ended.`);
       return { kind: "timed-out", seconds: limit.seconds };
@@ -87,6 +87,7 @@ export async function superviseCallback(
 interface ResultLine {
   seconds?: number;
   errors?: string[];
+  value?: string | null;
 }
 
 async function readResult(socket: Socket, take: (line: ResultLine) => void): Promise<void> {

@@ -25,7 +25,7 @@ export interface DueCallback {
 
 export type CallbackOutcome =
   /** It ran to its end; `errors` are those that the user's code raised, which its log has in full. */
-  | { kind: "done"; errors: readonly string[] }
+  | { kind: "done"; errors: readonly string[]; value?: string | null }
   | { kind: "timed-out"; seconds: number }
   /** Its process ended, or never came to be: for no reason of its own, as far as we know. */
   | { kind: "lost"; reason: string };

@@ -14,7 +14,7 @@ export interface HitlResponse {
 
 /** The event that `HITLOperator.execute_complete` takes (`HITLDetail.as_resume_event_payload`), as the SDK serializes it. */
 export function responseEvent(response: HitlResponse): JsonText {
-  const tz = toJsonText(["UTC", "pendulum.tz.timezone.FixedTimezone", 1, true]);
+  const tz = toJsonText(["UTC", "pendulum.tz.timezone.Timezone", 1, true]);
   const timestamp = instantMicros(response.respondedAt) / 1_000_000;
   return `{"chosen_options": ${response.chosenOptions}, "params_input": ${response.paramsInput}, "responded_at": {"__classname__": "datetime.datetime", "__version__": 2, "__data__": {"timestamp": ${timestamp}, "tz": {"__classname__": "builtins.tuple", "__version__": 1, "__data__": ${tz}}}}, "responded_by_user": ${response.respondedBy ?? "null"}, "timedout": ${response.timedOut}}` as JsonText;
 }

@@ -1,14 +1,16 @@
-import type { CallbackHost, CallbackState } from "../domain/callback.ts";
+import { callbackLogPath, type CallbackHost, type CallbackState } from "../domain/callback.ts";
 import type { EventBus } from "../domain/events.ts";
 import type { RunTrigger } from "../domain/trigger.ts";
 import type { SecretBox } from "../kit/fernet.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
+import type { Instant } from "../kit/instant.ts";
 import type { Kit } from "../kit/service.ts";
 import { CallbackRunner } from "../scheduler/callback-runner.ts";
 import { DeadlineWatch } from "../scheduler/deadline-watch.ts";
 import { callbackTold, openCallbackTriggers } from "../store/callback-triggers.ts";
 import { auditCallback } from "../store/callbacks.ts";
 import type { Database } from "../store/database.ts";
+import type { UnresolvedDeadline } from "../store/deadlines.ts";
 import { findVariable } from "../store/execution-variable.ts";
 
 export interface Callbacks {
@@ -41,6 +43,7 @@ export function createCallbacks(
       db,
       bus,
       triggersChanged,
+      reference: (deadline) => evaluateReference(host, deadline, kit.clock.now()),
       variable: async (key) => {
         const found = await findVariable(db, key);
         if (!found) return null;
@@ -67,6 +70,22 @@ export function createCallbacks(
     },
     onFailure: (triggerId, reason) => told(triggerId, "failed", reason),
   };
+}
+
+async function evaluateReference(host: CallbackHost, deadline: UnresolvedDeadline, now: Instant) {
+  const { id, dag_id, run_id, reference } = deadline;
+  const callback = {
+    id,
+    type: "dag_processor" as const,
+    dagId: dag_id,
+    runId: run_id,
+    data: `{"kind": "reference", "reference": ${reference}, "dag_id": ${JSON.stringify(dag_id)}, "run_id": ${JSON.stringify(run_id)}}` as JsonText,
+    attempt: 1,
+    environment: deadline.environment,
+    archiveDigest: deadline.archive_digest,
+    dagRelPath: deadline.dag_rel_path,
+  };
+  return await host.runCallback({ ...callback, logPath: callbackLogPath(callback, now.slice(0, 10)) });
 }
 
 function textOf(body: JsonValue | undefined): string | null {

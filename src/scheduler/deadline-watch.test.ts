@@ -2,6 +2,7 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
 import { makeDag, makeRun, makeVersion, unique } from "../../test/support/factories.ts";
+import type { CallbackOutcome } from "../domain/callback.ts";
 import { EventBus } from "../domain/events.ts";
 import { addMicros, instantFromMicros, instantMicros, type Instant } from "../kit/instant.ts";
 import { systemClock } from "../kit/clock.ts";
@@ -70,6 +71,14 @@ async function trigger(dagId: string, logicalDate: Instant | null = null): Promi
   return made.id;
 }
 
+const GONE: CallbackOutcome = { kind: "lost", reason: "gone" };
+/** What Python says of references of the user's own. */
+const answers: Record<string, CallbackOutcome> = {
+  Mine: { kind: "done", errors: [], value: "2030-01-01T00:00:00+01:00" },
+  Nothing: { kind: "done", errors: [] },
+  Wrong: { kind: "done", errors: ["ValueError: no"] },
+};
+
 async function start(values: Record<string, string> = {}) {
   const bus = new EventBus();
   const heard = { callbacks: 0, triggers: 0 };
@@ -79,6 +88,8 @@ async function start(values: Record<string, string> = {}) {
     bus,
     variable: async (key) => values[key] ?? null,
     triggersChanged: () => heard.triggers++,
+    reference: async ({ reference }) =>
+      answers[(JSON.parse(reference) as { reference_type: string }).reference_type] ?? GONE,
   });
   await watch.start();
   await watch.settled();
@@ -140,17 +151,21 @@ describe("a run's deadlines", () => {
     expect(secondsAfter(await queuedAt(id), row?.deadline_time as Instant)).toBe(16);
   });
 
-  it("are known to the one who looks when a Variable says how long", async () => {
+  it("are known to the one who looks when a Variable says how long, or Python since when", async () => {
     const dagId = await dagWith(
       alert({ interval: variable("thirty") }),
       alert({ interval: variable("none") }),
       alert({ interval: variable("words") }),
-      alert({ reference: { reference_type: "Mine", __class_path: "mine.Mine" } }),
+      ...["Mine", "Nothing", "Wrong", "Gone"].map((reference_type) =>
+        alert({ reference: { reference_type, __class_path: `mine.${reference_type}` } }),
+      ),
     );
     const id = await trigger(dagId);
     await start({ thirty: "30", words: "soon" });
-    const rows = await deadlines(id);
-    expect(rows.map((row) => secondsAfter(row.created_at, row.deadline_time))).toEqual([30]);
+    const [thirty, mine, ...others] = await deadlines(id);
+    expect(secondsAfter(await queuedAt(id), thirty?.deadline_time as Instant)).toBe(30);
+    expect(mine?.deadline_time).toBe("2029-12-31T23:01:00.000000Z");
+    expect(others).toEqual([]);
   });
 
   it("go when it succeeds in time, and stay when it fails or is late", async () => {

@@ -1,7 +1,8 @@
 import { Alarm } from "../kit/alarm.ts";
-import { addMicros } from "../kit/instant.ts";
-import { fromJsonText, type JsonValue } from "../kit/json-text.ts";
+import { addMicros, parseInstant, type Instant } from "../kit/instant.ts";
+import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
 import type { Kit, Service } from "../kit/service.ts";
+import type { CallbackOutcome } from "../domain/callback.ts";
 import type { EventBus } from "../domain/events.ts";
 import type { Database } from "../store/database.ts";
 import {
@@ -19,6 +20,8 @@ export interface DeadlineWatchDeps {
   bus: EventBus;
   /** The value of a Variable; null when there is none. */
   variable: (key: string) => Promise<string | null>;
+  /** Evaluates a reference that is Python code of the user's own. */
+  reference: (deadline: UnresolvedDeadline) => Promise<CallbackOutcome>;
   /** There are triggers to run that no task waits for. */
   triggersChanged: () => void;
 }
@@ -115,24 +118,44 @@ export class DeadlineWatch implements Service {
   }
 
   /** Airflow would fail to make the run; here the run goes on without the deadline, and our log says why. */
-  async #resolve({ id, dag_id, run_id, interval, reference }: UnresolvedDeadline): Promise<void> {
-    const { db, variable } = this.#deps;
-    const { __data__: data } = fromJsonText<{ __data__?: { key?: JsonValue } }>(interval);
-    const custom = fromJsonText<{ __class_path?: string }>(reference).__class_path;
-    const key = data?.key;
-    let problem = custom === undefined ? null : `its reference ${custom} is Python code`;
-    if (problem === null && typeof key === "string") {
-      const value = await variable(key);
-      if (value !== null && /^\s*[+-]?\d+\s*$/.test(value)) {
-        await resolveDeadline(db, id, Number(value), this.#kit.clock.now());
-        return;
-      }
-      problem =
-        value === null
-          ? `VariableInterval '${key}' not found`
-          : `VariableInterval '${key}' must be an integer (seconds), got: '${value}'`;
+  async #resolve(deadline: UnresolvedDeadline): Promise<void> {
+    const { db } = this.#deps;
+    const { id, dag_id, run_id } = deadline;
+    const seconds = await this.#secondsOf(deadline.interval);
+    const from = typeof seconds === "number" ? await this.#reference(deadline) : null;
+    const problem = typeof seconds === "string" ? seconds : from !== null && "problem" in from ? from.problem : null;
+    if (problem === null && typeof seconds === "number" && from !== null && "at" in from) {
+      await resolveDeadline(db, id, { from: from.at, seconds, now: this.#kit.clock.now() });
+      return;
     }
-    this.#kit.logger.error({ dagId: dag_id, runId: run_id, problem }, "the run has no deadline");
+    if (problem === null)
+      this.#kit.logger.info({ dagId: dag_id, runId: run_id }, "the run's deadline refers to nothing");
+    else this.#kit.logger.error({ dagId: dag_id, runId: run_id, problem }, "the run has no deadline");
     await dropDeadline(db, id);
+  }
+
+  /** The interval's seconds, or what is wrong with the Variable that tells them. */
+  async #secondsOf(interval: JsonText): Promise<number | string> {
+    const value = fromJsonText<JsonValue>(interval);
+    if (typeof value === "number") return value;
+    const data = typeof value === "object" && value !== null && !Array.isArray(value) ? value["__data__"] : null;
+    if (typeof data === "number") return data;
+    const key = typeof data === "object" && data !== null && !Array.isArray(data) ? data["key"] : null;
+    if (typeof key !== "string") return "its interval is of no known kind";
+    const seconds = await this.#deps.variable(key);
+    if (seconds === null) return `VariableInterval '${key}' not found`;
+    if (/^\s*[+-]?\d+\s*$/.test(seconds)) return Number(seconds);
+    return `VariableInterval '${key}' must be an integer (seconds), got: '${seconds}'`;
+  }
+
+  /** What a reference of the user's own says; `at` null: what was known when the run was made. null: it has no time. */
+  async #reference(deadline: UnresolvedDeadline): Promise<{ at: Instant | null } | { problem: string } | null> {
+    const reference = fromJsonText<{ __class_path?: string }>(deadline.reference);
+    if (reference.__class_path === undefined) return { at: null };
+    const outcome = await this.#deps.reference(deadline);
+    if (outcome.kind !== "done") return { problem: outcome.kind === "lost" ? outcome.reason : "it takes too long" };
+    const [error] = outcome.errors;
+    if (error !== undefined) return { problem: error };
+    return outcome.value ? { at: parseInstant(outcome.value) } : null;
   }
 }

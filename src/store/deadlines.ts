@@ -29,7 +29,8 @@ export function hasDeadlines(serialized: JsonText): boolean {
 export const DEADLINES_OF_MADE_RUN = sql.raw(`made_deadlines as (
       insert into deadline (id, dag_run_id, deadline_alert_id, deadline_time, unresolved, created_at, last_updated_at)
       select gen_random_uuid(), made.id, alert.id,
-        reference.at + make_interval(secs => coalesce(allowed.seconds, 0)), allowed.seconds is null or reference.is_custom,
+        reference.at + make_interval(secs => case when reference.is_custom then 0 else coalesce(allowed.seconds, 0) end),
+        allowed.seconds is null or reference.is_custom,
         made.queued_at, made.queued_at
       from made join deadline_alert alert on alert.dag_version_id = made.dag_version_id
         cross join lateral (select case
@@ -80,21 +81,30 @@ export interface UnresolvedDeadline {
   run_id: string;
   reference: JsonText;
   interval: JsonText;
+  environment: string;
+  archive_digest: string;
+  dag_rel_path: string;
 }
 
 export async function unresolvedDeadlines(db: Database): Promise<UnresolvedDeadline[]> {
   const { rows } = await sql<UnresolvedDeadline>`
-    select d.id, r.dag_id, r.run_id, alert.reference, alert.interval
+    select d.id, r.dag_id, r.run_id, alert.reference, alert.interval, v.environment, v.archive_digest, v.dag_rel_path
     from deadline d join deadline_alert alert on alert.id = d.deadline_alert_id join dag_run r on r.id = d.dag_run_id
+      join dag_version v on v.id = alert.dag_version_id
     where d.unresolved order by d.created_at`.execute(db);
   return rows;
 }
 
-/** Says when it is: its reference plus so many seconds. */
-export async function resolveDeadline(db: Database, id: string, seconds: number, now: Instant): Promise<void> {
+/** Says when it is: so many seconds after `from`, or after what its reference is known to be. */
+export async function resolveDeadline(
+  db: Database,
+  id: string,
+  when: { from: Instant | null; seconds: number; now: Instant },
+): Promise<void> {
   await sql`
-    update deadline set deadline_time = deadline_time + make_interval(secs => ${seconds}::double precision),
-      unresolved = false, last_updated_at = ${now}::timestamptz
+    update deadline set unresolved = false, last_updated_at = ${when.now}::timestamptz,
+      deadline_time = coalesce(${when.from}::timestamptz, deadline_time)
+        + make_interval(secs => ${when.seconds}::double precision)
     where id = ${id}::uuid and unresolved`.execute(db);
 }
 
@@ -121,7 +131,7 @@ const RUN_RESPONSE = sql.raw(`json_build_object('dag_run_id', r.run_id, 'dag_id'
 const SERDE_TIME = sql.raw(`json_build_object('__classname__', 'datetime.datetime', '__version__', 2,
       '__data__', json_build_object('timestamp', extract(epoch from due.deadline_time)::double precision,
         'tz', json_build_object('__classname__', 'builtins.tuple', '__version__', 1,
-          '__data__', json_build_array('UTC', 'pendulum.tz.timezone.FixedTimezone', 1, true))))`);
+          '__data__', json_build_array('UTC', 'pendulum.tz.timezone.Timezone', 1, true))))`);
 
 /**
  * Marks deadlines that have passed as missed and has their callbacks called: those of the triggerer as triggers, the others
