@@ -42,6 +42,11 @@ export class BaseZygote {
     return this.#control !== null;
   }
 
+  /** Nothing runs in it, and nobody waits for it. */
+  get isIdle(): boolean {
+    return this.#control !== null && !this.#control.isBusy;
+  }
+
   /** A ready zygote; starts one if there is none. Rejects with Python's last words when it cannot start. */
   control(): Promise<ZygoteControl> {
     if (this.#stopping) return Promise.reject(new Error("Python is being stopped"));

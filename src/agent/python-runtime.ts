@@ -63,6 +63,8 @@ export class PythonRuntime implements Service, CallbackHost {
   readonly #deps: PythonRuntimeDeps;
   readonly #config: PythonRuntimeConfig;
   readonly #bases = new Map<string, { zygote: BaseZygote; usedAt: number }>();
+  /** Replaced by others; they end when nothing runs in them any more. */
+  readonly #retired = new Set<BaseZygote>();
   readonly #zygotes = new Map<string, DagZygote>();
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
   /** How many processes of an environment run triggers. */
@@ -108,6 +110,19 @@ export class PythonRuntime implements Service, CallbackHost {
     await this.#base(environment).control();
   }
 
+  /**
+   * What Python imports before any file of the workspace has changed (plugins): whatever starts from now on starts in a new one.
+   * What runs goes on in the old one.
+   */
+  renew(): void {
+    if (this.#stopping || !this.#agent) return;
+    for (const { zygote } of this.#bases.values()) this.#retired.add(zygote);
+    this.#bases.clear();
+    // Unused ones end by themselves.
+    this.#zygotes.clear();
+    this.warm().catch((error: unknown) => this.#kit.logger.error({ err: error }, "python does not start"));
+  }
+
   /** Process id of the environment's base zygote, when it has one. */
   basePid(environment = "default"): number | null {
     return this.#base(environment).pid;
@@ -126,7 +141,8 @@ export class PythonRuntime implements Service, CallbackHost {
     for (const { process } of this.#tasks.values()) process.terminate("Leoflow is being stopped", graceMs);
     await Promise.allSettled([...this.#tasks.values()].map(({ done }) => done));
     for (const zygote of this.#zygotes.values()) zygote.stop();
-    await Promise.allSettled([...this.#bases.values()].map(({ zygote }) => zygote.stop()));
+    const bases = [...this.#bases.values()].map(({ zygote }) => zygote);
+    await Promise.allSettled([...bases, ...this.#retired].map((zygote) => zygote.stop()));
     await this.#agent.stop();
     if (this.#temporaryDir) await rm(this.#temporaryDir, { recursive: true, force: true });
   }
@@ -258,6 +274,10 @@ export class PythonRuntime implements Service, CallbackHost {
 
   /** Projects come and go: an environment that was not used for a while, and runs neither task nor trigger, gives its memory back. */
   #endIdleBases(): void {
+    for (const zygote of [...this.#retired].filter(({ isIdle, pid }) => isIdle || pid === null)) {
+      this.#retired.delete(zygote);
+      void zygote.stop();
+    }
     const busy = new Set([...this.#zygotes.keys()].map((key) => (JSON.parse(key) as [string])[0]));
     for (const [environment, { zygote, usedAt }] of this.#bases) {
       const idle = performance.now() - usedAt > this.#config.idleSeconds * 1000 * IDLE_BASE_FACTOR;

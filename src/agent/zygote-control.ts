@@ -47,6 +47,11 @@ export class ZygoteControl {
     return this.#open;
   }
 
+  /** It has children, or is about to. */
+  get isBusy(): boolean {
+    return this.#children.size > 0;
+  }
+
   /** Has a child forked that opens these connections to us. `outlives`: it goes on when this zygote ends. */
   fork(
     command: { op: string; [key: string]: unknown },

@@ -12,6 +12,7 @@ import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
+import type { Instant } from "../kit/instant.ts";
 import { BackfillFinisher } from "../scheduler/backfill-finisher.ts";
 import { InputTimeouts } from "../scheduler/input-timeouts.ts";
 import { AssetRunCreator } from "../scheduler/asset-run-creator.ts";
@@ -27,6 +28,7 @@ import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../stor
 import { createCallbacks } from "./callbacks.ts";
 import { currentPasswordHash } from "./admin-password.ts";
 import { METRICS_PORT, MetricsServer } from "./metrics.ts";
+import { PluginsFolder } from "./plugins-folder.ts";
 import { silentProgress } from "./progress.ts";
 import { runtimeIdentity } from "./python/runtime-identity.ts";
 import { Toolchain } from "./python/toolchain.ts";
@@ -63,7 +65,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     secrets,
     graph,
     createDagRun,
-    manualDataInterval: timetables.manualDataInterval,
+    manualDataInterval: (versionId: string, runAfter: Instant) => timetables.manualDataInterval(versionId, runAfter),
   };
   const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
   const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps));
@@ -75,6 +77,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const airflowHome = join(paths.home, "airflow");
   mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
+  const pythonEnv = pythonEnvironment(airflowHome);
   const runtime = new PythonRuntime(
     kit,
     { execution, parseHandler: (message) => execution.handle("", message) },
@@ -85,7 +88,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       workspace: config.workspace,
       environments: (name) => (name === "default" ? python.executable : join(paths.projectVenvs, name, "bin/python")),
       versionDir: (digest) => join(paths.versions, digest),
-      env: pythonEnvironment(airflowHome),
+      env: pythonEnv,
       idleSeconds: 60,
       graceMs: TASK_GRACE_MS,
       heartbeatMs: 5_000,
@@ -202,6 +205,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     METRICS_PORT,
   );
 
+  const plugins = new PluginsFolder(pythonEnv["AIRFLOW__CORE__PLUGINS_FOLDER"] ?? join(airflowHome, "plugins"), () => {
+    runtime.renew();
+    runCreator.pluginsChanged();
+    workspace.reparseAll();
+  });
   const host = hostname();
   const jobs: number[] = [];
   const triggererJobs: number[] = [];
@@ -217,6 +225,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     { name: "answers", everyMs: TICK_MS, run: () => inputTimeouts.runOnce() },
     { name: "deadlines", everyMs: TICK_MS, run: () => callbacks.deadlines.runOnce() },
     { name: "triggers", everyMs: TICK_MS, run: () => triggerFeeder?.runOnce() },
+    { name: "plugins", everyMs: TICK_MS, run: () => plugins.runOnce() },
     { name: "jobs", everyMs: TICK_MS, run: () => heartbeatJobs(db, jobs) },
     // Airflow's triggerer gives no sign of life either while its runner gives none.
     {
@@ -276,6 +285,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(backfillFinisher);
     await start(runCreator);
     await start(assetRuns);
+    await plugins.runOnce();
     await start(workspace);
     await start(metrics);
     await start(tick);

@@ -62,6 +62,13 @@ export class CustomSchedules {
     this.#kept.delete(dagId);
   }
 
+  /** Every timetable may be another one now. Returns the DAGs that have one. */
+  forgetAll(): string[] {
+    const dagIds = [...this.#kept.keys()];
+    this.#kept.clear();
+    return dagIds;
+  }
+
   /** null: we are being stopped. */
   async next(question: CustomQuestion): Promise<CustomNext | null> {
     const { dagId, versionId } = question;

@@ -327,6 +327,10 @@ describe("RunCreator, with timetables of a user's own,", () => {
     await creator.settled();
     expect(await error(dagId)).toBeNull();
     expect(await next(dagId)).toMatchObject({ next_dagrun_create_after: "2026-03-01T12:00:00.000000Z" });
+    broken = true;
+    creator.pluginsChanged();
+    await creator.settled();
+    expect(await error(dagId)).toContain("KeyError: 2026");
   });
 
   it("makes what they name before they fail", async () => {

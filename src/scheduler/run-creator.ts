@@ -69,7 +69,7 @@ export class RunCreator implements Service {
       return dagIds.map((dagId) => rows.get(dagId));
     });
     this.#creations = new Batcher((runs) => createDagRuns(db, runs));
-    this.#nextRuns = new Batcher(async (next) => {
+    this.#nextRuns = new Batcher<NextRunFields, void>(async (next) => {
       await setNextRuns(db, next);
       return [];
     });
@@ -108,6 +108,11 @@ export class RunCreator implements Service {
         if (this.#refreshing.get(dagId) === next) this.#refreshing.delete(dagId);
       });
     this.#refreshing.set(dagId, next);
+  }
+
+  /** Plugins changed, and with them perhaps users' own timetables. */
+  pluginsChanged(): void {
+    for (const dagId of this.#custom.forgetAll()) this.refresh(dagId);
   }
 
   /** Resolves when no DAG is being looked at. For tests. */

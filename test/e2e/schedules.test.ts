@@ -66,6 +66,23 @@ const states = async (dagId: string) =>
     ({ logical_date: date, state, run_type: type }) => `${date?.slice(5, 10)} ${state} ${type}`,
   );
 
+async function warnings(): Promise<Map<string, string>> {
+  const answer = (await lite.client.call("GET", "/api/v2/dagWarnings")) as {
+    dag_warnings: { dag_id: string; message: string }[];
+  };
+  return new Map(answer.dag_warnings.map(({ dag_id: dagId, message }) => [dagId, message]));
+}
+
+/** Last lines, by file. */
+async function importErrors(): Promise<Map<string, string | undefined>> {
+  const answer = (await lite.client.call("GET", "/api/v2/importErrors")) as {
+    import_errors: { filename: string; stack_trace: string }[];
+  };
+  return new Map(
+    answer.import_errors.map(({ filename, stack_trace: trace }) => [filename, trace.trim().split("\n").at(-1)]),
+  );
+}
+
 describe("timetables of a user's own", () => {
   it("make runs at their times, each asked in a process of its own", async () => {
     const dag = await dagOf("every_two_seconds");
@@ -118,12 +135,6 @@ describe("timetables of a user's own", () => {
       "01-09",
       "01-12",
     ]);
-    const warnings = async () => {
-      const answer = (await lite.client.call("GET", "/api/v2/dagWarnings")) as {
-        dag_warnings: { dag_id: string; message: string }[];
-      };
-      return new Map(answer.dag_warnings.map(({ dag_id: dagId, message }) => [dagId, message]));
-    };
     await until("the hanging one was ended", async () => (await warnings()).has("hanging"));
     expect((await warnings()).get("hanging")).toMatch(
       /^The timetable named no next run: timetables\.Hanging gave no answer within 10 s and was ended/,
@@ -146,18 +157,26 @@ describe("timetables of a user's own", () => {
     );
   });
 
-  it("and crons that make no sense are import errors, as on Airflow", async () => {
-    const answer = (await lite.client.call("GET", "/api/v2/importErrors")) as {
-      import_errors: { filename: string; stack_trace: string }[];
-    };
-    const errors = new Map(
-      answer.import_errors.map(({ filename, stack_trace: text }) => [filename, text.trim().split("\n").at(-1)]),
+  it("are asked anew when their plugin was mended", async () => {
+    const plugin = join(home.home, "airflow/plugins/timetables.py");
+    const mended = readFileSync(plugin, "utf8").replace(
+      'raise RuntimeError("no calendar for this year")',
+      "return None",
     );
+    writeFileSync(plugin, mended.replace("only for the northern hemisphere", "only for the southern hemisphere"));
+    await until("the warning is gone", async () => !(await warnings()).has("raising"));
+    await until("files that do not parse are parsed again", async () =>
+      String([...(await importErrors()).values()]).includes("southern hemisphere"),
+    );
+  });
+
+  it("and crons that make no sense are import errors, as on Airflow", async () => {
+    const errors = await importErrors();
     expect([...errors.keys()].sort()).toEqual(["invalid_cron.py", "invalid_timetable.py", "unregistered.py"]);
     expect(errors.get("invalid_cron.py")).toMatch(
       /AirflowTimetableInvalid: \[61 \* \* \* \*\] is not acceptable, out of range$/,
     );
-    expect(errors.get("invalid_timetable.py")).toMatch(/AirflowTimetableInvalid: only for the northern hemisphere$/);
+    expect(errors.get("invalid_timetable.py")).toMatch(/AirflowTimetableInvalid: only for the southern hemisphere$/);
     expect(errors.get("unregistered.py")).toMatch(/Timetable class '.*\.OfThisFile' is not registered/);
   });
 });

@@ -134,6 +134,11 @@ export class WorkspaceProcessor implements Service {
     return true;
   }
 
+  /** Parses all files again: something outside of the workspace that they use has changed. */
+  reparseAll(): void {
+    for (const relPath of [...(this.#live?.files.paths() ?? [])]) this.#live?.files.enqueue(relPath, false);
+  }
+
   status(): WorkspaceStatus {
     return { state: this.#state, problem: this.#problem, ...(this.#live?.files.counts ?? NO_FILES) };
   }
