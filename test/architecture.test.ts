@@ -21,7 +21,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 /** Which npm packages each folder may use at run time. */
 const PACKAGES: Record<string, readonly string[]> = {
   kit: ["pino", "yaml", "uuid", "@node-rs/argon2"],
-  domain: [],
+  domain: ["typebox"],
   store: ["kysely", "pg"],
   agent: [],
   scheduler: [],

@@ -199,6 +199,28 @@ describe("triggering", () => {
     expect(await run(dag_id)).toBeUndefined();
   });
 
+  it("is refused when its conf does not fit the DAG's params", async () => {
+    const { dag_id } = await makeDag(t.database.db);
+    const param = { __class: "airflow.sdk.definitions.param.Param", schema: { type: "integer" } };
+    await makeVersion(t.database.db, { dag_id }, { dag: { params: [["needed", param]] } });
+    const valueError = (text: string) => ({
+      error: {
+        detail: {
+          status_code: 400,
+          detail: { detail: { reason: "value_error", message: expect.stringContaining(text) as string } },
+        },
+      },
+    });
+    expect(await send("TriggerDagRun", { dag_id, run_id: "new" })).toMatchObject(
+      valueError("Invalid input for param needed: None is not of type 'integer'"),
+    );
+    expect(await run(dag_id)).toBeUndefined();
+    expect(await send("TriggerDagRun", { dag_id, run_id: "new", conf: { needed: 5 } })).toEqual(OK);
+    expect(await send("TriggerDagRun", { dag_id, run_id: "new", conf: {} })).toMatchObject({
+      error: "DAGRUN_ALREADY_EXISTS",
+    });
+  });
+
   it("is refused for a DAG nobody knows, and for partitions", async () => {
     expect(await send("TriggerDagRun", { dag_id: "none", run_id: "new" })).toMatchObject({
       error: { detail: { status_code: 404 } },

@@ -1,5 +1,6 @@
 import type { Instant } from "../kit/instant.ts";
-import { fromJsonText, type JsonText } from "../kit/json-text.ts";
+import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
+import { paramProblem } from "../domain/param-problem.ts";
 import { MappingError } from "../domain/partition/mapping-error.ts";
 import { dateOfPartitionKey, isPartitioned } from "../domain/partition/partition-key.ts";
 import { DAG_RUN_STATES, type DagRunState } from "../domain/states.ts";
@@ -95,6 +96,11 @@ export async function getDag(x: ExecutionContext, dagId: string): Promise<Answer
   });
 }
 
+async function problemOfConf(x: ExecutionContext, versionId: string, conf: JsonText | null): Promise<string | null> {
+  const { params } = await x.deps.graph(versionId);
+  return paramProblem(params, conf === null ? null : fromJsonText<Record<string, JsonValue> | null>(conf));
+}
+
 export interface Trigger {
   dagId: string;
   runId: string;
@@ -122,6 +128,10 @@ export async function triggerDagRun(
   }
   const partition = await partitionOf(x, dagId, current_version_id, trigger.partitionKey);
   if (partition.kind === "refused") return partition;
+  const problem = current_version_id === null ? null : await problemOfConf(x, current_version_id, trigger.conf);
+  if (problem !== null) {
+    return (await findDagRun(db, dagId, runId)) ? existing(dagId, runId) : refuse(400, "value_error", problem);
+  }
   const runAfter = trigger.runAfter ?? x.kit.clock.now();
   const interval =
     logicalDate === null || current_version_id === null
@@ -147,7 +157,7 @@ export async function triggerDagRun(
       x.deps.bus.publish({ kind: "dag-run", dagRunId: creation.id });
       return ok(null);
     case "exists":
-      return refuse(409, "already_exists", `A run already exists for Dag '${dagId}' with run_id '${runId}'`);
+      return existing(dagId, runId);
     case "no_dag":
       return noDag(dagId);
   }
@@ -192,6 +202,10 @@ async function triggerableDag(x: ExecutionContext, dagId: string): Promise<Answe
     return refuse(400, "import_errors", `Dag with dag_id '${dagId}' has import errors and cannot be triggered`);
   }
   return ok(dag);
+}
+
+function existing(dagId: string, runId: string): Refused {
+  return refuse(409, "already_exists", `A run already exists for Dag '${dagId}' with run_id '${runId}'`);
 }
 
 function noDag(dagId: string): Refused {
