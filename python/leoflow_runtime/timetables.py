@@ -83,7 +83,8 @@ def _between(timetable: Timetable, question: dict[str, Any], found: dict[str, An
                 return
         return
     restriction = TimeRestriction(earliest, latest, catchup=True)
-    _follow(timetable, None, restriction, question["limit"], found["runs"], DagRunType.BACKFILL_JOB)
+    last = _run_info(question["last"])
+    _follow(timetable, last, restriction, question["limit"], found["runs"], DagRunType.BACKFILL_JOB)
 
 
 def _manual(timetable: Timetable, question: dict[str, Any], found: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ import { RawText, sendRaw } from "../raw-json.ts";
 import { enumOf, InstantText, JsonObject, nullable, strictObject, toInstant } from "../schema.ts";
 import { instantOrNull } from "../serialize.ts";
 import { checkParams, exactField } from "./param-validation.ts";
-import { MOST_RUNS, runsOfBackfill } from "./timetable-runs.ts";
+import { runsOfBackfill } from "./timetable-runs.ts";
 
 const postBody = strictObject({
   dag_id: Type.String(),
@@ -159,7 +159,7 @@ export function backfillRoutes(app: TypedApp, context: ApiContext): void {
     if (problem !== null) throw invalid(problem);
     checkConf(graph.params, body.dag_run_conf ?? null);
     const runs = await runsOfBackfill(context, { versionId, graph }, from, to);
-    if (!runs) throw invalid(`A backfill may have ${MOST_RUNS} runs; ask for a shorter time`);
+    if (!runs) throw invalid("These are more runs than a backfill may have; ask for a shorter time");
     return { from, to, runs: backfillRuns(runs, body.run_backwards, now) };
   }
 

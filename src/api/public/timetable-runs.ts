@@ -1,7 +1,7 @@
 import type { Instant } from "../../kit/instant.ts";
 import type { DagGraph } from "../../domain/dag-graph.ts";
 import type { DagRunType } from "../../domain/states.ts";
-import type { TimetableAnswer, TimetableQuestion } from "../../domain/timetable/custom.ts";
+import type { CustomRun, TimetableAnswer, TimetableQuestion } from "../../domain/timetable/custom.ts";
 import { runsBetween } from "../../domain/timetable/runs-between.ts";
 import { timetableFor } from "../../domain/timetable/timetable-for.ts";
 import { dagRunId, randomSuffix, type DataInterval } from "../../domain/timetable/timetable.ts";
@@ -10,7 +10,9 @@ import type { ApiContext } from "../context.ts";
 import { ApiError, badRequest } from "../errors.ts";
 
 /** A backfill of more runs than this is refused: each is a row, and tasks on top. */
-export const MOST_RUNS = 100_000;
+const MOST_RUNS = 100_000;
+/** Of a user's own timetable, and the most partitions of one. */
+const ANSWERED_AT_ONCE = 5_000;
 /** Runs counted between two looks at the event loop. */
 const BREATH = 500;
 
@@ -27,10 +29,7 @@ export async function runsOfBackfill(
   to: Instant,
 ): Promise<BackfillRun[] | undefined> {
   const timetable = timetableFor(graph.timetable);
-  if (timetable.kind === "custom") {
-    const answer = await ask(context, versionId, { kind: "between", earliest: from, latest: to, limit: MOST_RUNS + 1 });
-    return answer.runs.length > MOST_RUNS ? undefined : answer.runs.map((run) => ({ ...run, runId: idOf(run) }));
-  }
+  if (timetable.kind === "custom") return await customRuns(context, versionId, from, to);
   const runs: BackfillRun[] = [];
   for (const run of runsBetween(timetable, from, to, context.kit.clock.now())) {
     const runId = run.partitionKey === null ? idOf(run) : timetable.runId("backfill", run, randomSuffix);
@@ -39,6 +38,25 @@ export async function runsOfBackfill(
     if (runs.length % BREATH === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   return runs;
+}
+
+/** In answers of a size that is read at once. */
+async function customRuns(
+  context: ApiContext,
+  versionId: string,
+  earliest: Instant,
+  latest: Instant,
+): Promise<BackfillRun[] | undefined> {
+  const runs: CustomRun[] = [];
+  for (;;) {
+    const question = { kind: "between", earliest, latest, last: runs.at(-1) ?? null, limit: ANSWERED_AT_ONCE } as const;
+    const answer = await ask(context, versionId, question);
+    runs.push(...answer.runs);
+    const isPartitioned = answer.runs[0]?.partitionKey != null;
+    const isFull = answer.runs.length === ANSWERED_AT_ONCE;
+    if (runs.length > MOST_RUNS || (isPartitioned && isFull)) return undefined;
+    if (!isFull || answer.failure) return runs.map((run) => ({ ...run, runId: idOf(run) }));
+  }
 }
 
 // `DagRun.generate_run_id`; only partitioned timetables are asked for the ids of a backfill.

@@ -9,8 +9,8 @@ import type { DataInterval, NextRun, NextRunInput, TimeRestriction } from "./tim
 export type TimetableQuestion =
   /** The next `count` runs, each after the one before; fewer when it names no more. */
   | { kind: "next"; last: NextRunInput["last"]; restriction: TimeRestriction; count: number }
-  /** The runs of a backfill. */
-  | { kind: "between"; earliest: Instant; latest: Instant; limit: number }
+  /** The runs of a backfill after `last`, which only timetables without partitions look at. */
+  | { kind: "between"; earliest: Instant; latest: Instant; last: NextRunInput["last"]; limit: number }
   /** The id of a run that a user or a task makes, and where it has a logical date its data interval unless that is given. */
   | {
       kind: "manual";
