@@ -52,7 +52,14 @@ export interface SerializedTimetable {
 /** A parameter by name, as Airflow's APIs show it. */
 export type DagParam = readonly [
   name: string,
-  param: { value: JsonValue; schema: JsonValue; description: string | null; source: string | null },
+  param: {
+    /** Its default; null when it has none. */
+    value: JsonValue;
+    hasValue: boolean;
+    schema: JsonValue;
+    description: string | null;
+    source: string | null;
+  },
 ];
 
 export interface TaskNode {

@@ -12,9 +12,10 @@ export function paramProblem(
   params: readonly DagParam[],
   conf: Readonly<Record<string, JsonValue>> | null,
 ): string | null {
-  for (const [name, { value, schema }] of params) {
-    const given = conf && Object.hasOwn(conf, name) ? (conf[name] as JsonValue) : value;
-    const problem = given === undefined ? "No value passed" : problemOf(given, schema);
+  for (const [name, { value, hasValue, schema }] of params) {
+    const isGiven = conf !== null && Object.hasOwn(conf, name);
+    const taken = isGiven ? (conf[name] as JsonValue) : value;
+    const problem = isGiven || hasValue ? problemOf(taken, schema) : "No value passed";
     if (problem !== null) return `Invalid input for param ${name}: ${problem}`;
   }
   return null;

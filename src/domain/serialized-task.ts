@@ -151,6 +151,10 @@ function extraLinksOf(value: JsonValue | undefined): Record<string, string> {
   return Object.fromEntries(links.filter((link): link is [string, string] => typeof link[1] === "string"));
 }
 
+function isNotSet(value: JsonValue | undefined): boolean {
+  return isObject(value) && (value["__type"] === "arg_not_set" || value["__type"] === "NOTSET");
+}
+
 /** Reads `params` of a DAG or a task; up to Airflow 2.9.2 they were an object, and values stood there bare. */
 export function parseParams(value: JsonValue | undefined): DagParam[] {
   const pairs = Array.isArray(value)
@@ -158,12 +162,13 @@ export function parseParams(value: JsonValue | undefined): DagParam[] {
     : Object.entries(objectOf(value));
   return pairs.map(([name, param]): DagParam => {
     if (!isObject(param) || !("__class" in param)) {
-      return [name, { value: decodeValue(param), schema: {}, description: null, source: null }];
+      return [name, { value: decodeValue(param), hasValue: true, schema: {}, description: null, source: null }];
     }
     return [
       name,
       {
         value: decodeValue(param["default"] ?? null),
+        hasValue: "default" in param && !isNotSet(param["default"]),
         schema: decodeValue(param["schema"] ?? {}) ?? {},
         description: textOr(param["description"], null),
         source: textOr(param["source"], null),

@@ -201,7 +201,8 @@ describe("triggering", () => {
 
   it("is refused when its conf does not fit the DAG's params", async () => {
     const { dag_id } = await makeDag(t.database.db);
-    const param = { __class: "airflow.sdk.definitions.param.Param", schema: { type: "integer" } };
+    const notSet = { __var: null, __type: "arg_not_set" };
+    const param = { __class: "airflow.sdk.definitions.param.Param", default: notSet, schema: { type: "integer" } };
     await makeVersion(t.database.db, { dag_id }, { dag: { params: [["needed", param]] } });
     const valueError = (text: string) => ({
       error: {
@@ -212,12 +213,12 @@ describe("triggering", () => {
       },
     });
     expect(await send("TriggerDagRun", { dag_id, run_id: "new" })).toMatchObject(
-      valueError("Invalid input for param needed: None is not of type 'integer'"),
+      valueError("Invalid input for param needed: No value passed"),
     );
     expect(await run(dag_id)).toBeUndefined();
     expect(await send("TriggerDagRun", { dag_id, run_id: "new", conf: { needed: 5 } })).toEqual(OK);
     expect(await send("TriggerDagRun", { dag_id, run_id: "new", conf: {} })).toMatchObject({
-      error: "DAGRUN_ALREADY_EXISTS",
+      body: { error: "DAGRUN_ALREADY_EXISTS" },
     });
   });
 
