@@ -20,8 +20,6 @@ from leoflow_runtime.forkserver import AgentConnection, Command
 from leoflow_runtime.parser import limit_memory
 
 _TO_DAG_PROCESSOR: TypeAdapter[Any] = TypeAdapter(ToDagProcessor)
-# It may spin for ever: tasks and the control plane go first.
-_NICENESS = 10
 
 
 def run(command: Command, agent: AgentConnection) -> NoReturn:
@@ -33,7 +31,6 @@ def run(command: Command, agent: AgentConnection) -> NoReturn:
     stderr = agent.open("stderr", token)
 
     def target() -> None:
-        os.nice(_NICENESS)
         # Marks user code: Variables and Connections come from the supervisor, never from a database.
         os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "client"
         compat.set_comms(compat.CommsDecoder(body_decoder=_TO_DAG_PROCESSOR))

@@ -22,7 +22,7 @@ export interface TimetableAskerConfig {
 }
 
 export const DEFAULT_TIMETABLE_ASKER: TimetableAskerConfig = {
-  deadlineMs: 10_000,
+  deadlineMs: 15_000,
   longDeadlineMs: 60_000,
   memoryMb: 1024,
   width: 8,

@@ -137,7 +137,7 @@ describe("timetables of a user's own", () => {
     ]);
     await until("the hanging one was ended", async () => (await warnings()).has("hanging"));
     expect((await warnings()).get("hanging")).toMatch(
-      /^The timetable named no next run: timetables\.Hanging gave no answer within 10 s and was ended/,
+      /^The timetable named no next run: timetables\.Hanging gave no answer within 15 s and was ended/,
     );
     expect((await warnings()).get("raising")).toMatch(/RuntimeError: no calendar for this year\n\nTraceback/);
     for (const dagId of ["hanging", "raising"]) {
