@@ -5,7 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { JsonText } from "../kit/json-text.ts";
 import { RawJson, type Reply, type ToSupervisor } from "../domain/task-execution.ts";
-import { makeRunningTask, makeTaskInstance, NOON } from "../../test/support/factories.ts";
+import { registerAssetChange } from "../store/asset-changes.ts";
+import { inTransaction } from "../store/transaction.ts";
+import { anAsset, makeAssetDag, port, waitsFor } from "../../test/support/assets.ts";
+import { makeRun, makeRunningTask, makeTaskInstance, NOON } from "../../test/support/factories.ts";
 import { createTestExecution, raw, WORKER, type TestExecution } from "../../test/support/execution.ts";
 import { testPython } from "../../test/support/python.ts";
 import { writeJson } from "./json-writer.ts";
@@ -56,6 +59,32 @@ async function runningTask() {
   const started = await t.execution.start(made.ti.id, WORKER);
   if (started.kind !== "started") throw new Error("not started");
   return { ...made, context: started.context };
+}
+
+/** A task of a run that an asset's event made; one of its outlets is not active. */
+async function assetTriggered() {
+  const { db } = t.database;
+  await makeAssetDag(db, "knows", { dag: waitsFor(anAsset("known", "s3://known", { extra: { n: 1 } })) });
+  const other = port(anAsset("known", "s3://other"));
+  await makeAssetDag(db, "asset_consumer", { tasks: [{ id: "a", outlets: [other], inlets: [port(anAsset("i"))] }] });
+  const source = { dagId: "d", runId: "r", taskId: "t", mapIndex: -1 };
+  const change = { extra: '{"x":1.0}' as JsonText, aliases: ["known_alias"], partitionKey: null, partitionDate: null };
+  const registered = await inTransaction(db, (trx) =>
+    registerAssetChange(
+      trx,
+      { ...change, asset: { name: "known", uri: "s3://known" }, source },
+      { now: NOON, graph: t.x.deps.graph },
+    ),
+  );
+  const run = await makeRun(db, { dag_id: "asset_consumer", run_type: "asset_triggered" });
+  await db
+    .insertInto("dagrun_asset_event")
+    .values({ dag_run_id: run.id, event_id: registered?.eventId ?? 0 })
+    .execute();
+  const ti = await makeTaskInstance(db, { dag_run_id: run.id, state: "queued", try_number: 1 });
+  const started = await t.execution.start(ti.id, WORKER);
+  if (started.kind !== "started") throw new Error("not started");
+  return { ti, context: started.context };
 }
 
 /** One message of each type, sent as its own model allows it. */
@@ -138,6 +167,17 @@ async function sendAll(): Promise<{ samples: Sample[]; contexts: JsonText[] }> {
   await send(ti.id, "GetAssetsByAlias", { alias_name: "al" });
   await send(ti.id, "GetAssetEventByAsset", { name: "n", uri: null });
   await send(ti.id, "GetAssetEventByAssetAlias", { alias_name: "al" });
+  const known = await assetTriggered();
+  for (const ref of [{ name: "known" }, { uri: "s3://known" }]) {
+    const by = "name" in ref ? "ByName" : "ByUri";
+    await send(known.ti.id, `GetAsset${by}`, ref);
+    await send(known.ti.id, `SetAssetStateStore${by}`, { ...ref, key: "k", value: raw('{"n":1.0}') });
+    await send(known.ti.id, `GetAssetStateStore${by}`, { ...ref, key: "k" });
+  }
+  await send(known.ti.id, "GetAssetsByAlias", { alias_name: "known_alias" });
+  await send(known.ti.id, "GetAssetEventByAsset", { name: "known", uri: "s3://known", ascending: false, limit: 1 });
+  await send(known.ti.id, "GetAssetEventByAssetAlias", { alias_name: "known_alias", after: "2020-01-01T00:00:00Z" });
+  await send(known.ti.id, "ValidateInletsAndOutlets", { ti_id: known.ti.id });
   await send(ti.id, "ValidateInletsAndOutlets", { ti_id: ti.id });
   await send(ti.id, "ResendLoggingFD");
   await send(ti.id, "TaskState", { state: "failed", end_date: NOON });
@@ -155,7 +195,7 @@ async function sendAll(): Promise<{ samples: Sample[]; contexts: JsonText[] }> {
   await db.updateTable("task_instance").set({ state: "queued" }).where("id", "=", deferred.ti.id).execute();
   const resumed = await t.execution.start(deferred.ti.id, WORKER);
   if (resumed.kind !== "started") throw new Error("not resumed");
-  return { samples, contexts: [context, resumed.context] };
+  return { samples, contexts: [context, resumed.context, known.context] };
 }
 
 describe("the SDK's models", () => {
@@ -177,6 +217,20 @@ describe("the SDK's models", () => {
     expect(Object.keys(MESSAGES).toSorted()).toEqual(types);
     expect(types).toHaveLength(55);
     expect([...new Set(samples.map(({ message }) => message.type))].toSorted()).toEqual(types);
+    const asked = (type: string) =>
+      samples.filter(({ message }) => message.type === type).map(({ reply }) => ("body" in reply ? reply.body : reply));
+    expect(writeJson(asked("ValidateInletsAndOutlets")[0])).toBe(
+      '{"type":"InactiveAssetsResult","inactive_assets":[{"name":"known","uri":"s3://other","type":"Asset"}]}',
+    );
+    expect(writeJson(asked("GetAssetStateStoreByUri").at(-1))).toBe(
+      '{"type":"AssetStateStoreResult","value":{"n":1.0}}',
+    );
+    expect(asked("GetAssetEventByAsset").at(-1)).toMatchObject({
+      asset_events: [
+        { source_task_id: "t", asset: { name: "known" }, created_dagruns: [{ dag_id: "asset_consumer" }] },
+      ],
+    });
+    expect(contexts.at(-1)).toContain('"consumed_asset_events":[{"asset" : {"name" : "known"');
     const failed = samples.filter(({ reply }) => "error" in reply).map(({ message }) => message.type);
     expect([...new Set(failed)]).toEqual([
       "GetDagRun",

@@ -198,6 +198,25 @@ describe("runs for updated assets", () => {
     expect(await runs()).toEqual([]);
   });
 
+  it("finds what happened while nobody looked", async () => {
+    const { db, pool } = t.database;
+    await producer("a");
+    await consumer(anAsset("a"));
+    await creator.stop();
+    await succeed([profile("a")]);
+    expect(await runs()).toEqual([]);
+    // Something is wrong with its file: it has to wait for that too.
+    await db.updateTable("dag").set({ has_import_errors: true }).where("dag_id", "=", "consumer").execute();
+    await creator.start();
+    await creator.settled();
+    expect(await runs()).toEqual([]);
+    await db.updateTable("dag").set({ has_import_errors: false }).where("dag_id", "=", "consumer").execute();
+    t.x.deps.bus.publish({ kind: "dag", dagId: "consumer" });
+    await creator.settled();
+    expect(await eventsOfRuns()).toEqual([["a {}"]]);
+    expect((await pool.query("select from asset_dag_run_queue")).rowCount).toBe(0);
+  });
+
   it("forgets what was queued for a DAG that waits for assets no longer", async () => {
     const { db } = t.database;
     await producer("a", "b");
