@@ -5,6 +5,7 @@ import type { NextRun } from "../domain/timetable/timetable.ts";
 import type { Instant } from "../kit/instant.ts";
 import { toJsonText, type JsonText } from "../kit/json-text.ts";
 import { clearEvents, clearLocked, publishAll, type Surgery } from "./clear.ts";
+import { DEADLINES_OF_MADE_RUN } from "./deadlines.ts";
 import type { Schema } from "./schema.ts";
 import { selectTaskInstances } from "./task-selection.ts";
 import { inTransaction, type Executor } from "./transaction.ts";
@@ -205,17 +206,19 @@ async function insertRuns(
       select * from json_to_recordset(${toJsonText(rows)}::json) as w(position integer, run_id text, logical_date timestamptz,
         data_interval_start timestamptz, data_interval_end timestamptz, run_after timestamptz, partition_key text,
         partition_date timestamptz)
-    )
-    insert into dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, run_after,
-      queued_at, start_date, conf, triggered_by, triggering_user_name, dag_version_id, bundle_version, backfill_id,
-      partition_key, partition_date)
-    select dag.dag_id, wanted.run_id, 'backfill', 'queued', logical_date, data_interval_start, data_interval_end, run_after,
-      ${now}::timestamptz, ${now}::timestamptz, coalesce(${wanted.conf}::json, '{}'), 'backfill', ${wanted.userName},
-      current_version_id, bundle_version, ${id}, partition_key, partition_date
-    from wanted, dag where dag.dag_id = ${wanted.dagId}
-    order by position
-    on conflict do nothing
-    returning id, run_id`.execute(trx);
+    ), made as (
+      insert into dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, run_after,
+        queued_at, start_date, conf, triggered_by, triggering_user_name, dag_version_id, bundle_version, backfill_id,
+        partition_key, partition_date)
+      select dag.dag_id, wanted.run_id, 'backfill', 'queued', logical_date, data_interval_start, data_interval_end, run_after,
+        ${now}::timestamptz, ${now}::timestamptz, coalesce(${wanted.conf}::json, '{}'), 'backfill', ${wanted.userName},
+        current_version_id, bundle_version, ${id}, partition_key, partition_date
+      from wanted, dag where dag.dag_id = ${wanted.dagId}
+      order by position
+      on conflict do nothing
+      returning id, run_id, dag_id, dag_version_id, logical_date, queued_at
+    ), ${DEADLINES_OF_MADE_RUN}
+    select id, run_id from made`.execute(trx);
   return new Map(made.rows.map((row) => [row.run_id, row.id]));
 }
 
