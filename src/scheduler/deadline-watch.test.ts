@@ -7,8 +7,10 @@ import { EventBus } from "../domain/events.ts";
 import { addMicros, instantFromMicros, instantMicros, type Instant } from "../kit/instant.ts";
 import { systemClock } from "../kit/clock.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
+import { callbackTold, openCallbackTriggers } from "../store/callback-triggers.ts";
 import { insertDeadlineAlerts } from "../store/deadlines.ts";
 import { finishRunWithMore } from "../store/run-end.ts";
+import { cleanUnusedTriggers } from "../store/triggers.ts";
 import { DeadlineWatch } from "./deadline-watch.ts";
 
 let database: TestDatabase;
@@ -235,6 +237,15 @@ describe("a deadline that passes", () => {
       callback_kwargs: { context: { deadline: {} } },
     });
     expect(heard).toEqual({ callbacks: 0, triggers: 1 });
+    // Nobody has been asked yet which triggers are used.
+    await cleanUnusedTriggers(database.db, []);
+    const told = { triggerId: made.id, now: clock.now() };
+    expect(await openCallbackTriggers(database.db)).toMatchObject([{ id: called?.id, trigger_id: made.id }]);
+    expect(await callbackTold(database.db, { ...told, state: "running", output: null })).toBe(called?.id);
+    expect(await callbackTold(database.db, { ...told, state: "success", output: "done" })).toBe(called?.id);
+    expect(await callbackTold(database.db, { ...told, state: "failed", output: "late" })).toBeNull();
+    expect(await callbacks(id)).toMatchObject([{ state: "success", output: "done", trigger_id: null, attempts: 1 }]);
+    expect(await database.db.selectFrom("trigger").selectAll().where("id", "=", made.id).execute()).toEqual([]);
   });
 
   it("wakes who sleeps until then, also when it comes with a later run", async () => {

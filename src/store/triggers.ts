@@ -163,6 +163,9 @@ export async function cleanUnusedTriggers(db: Database, used: readonly number[] 
   const { rows } = await sql`
     delete from trigger t
     where t.id <> all(${used}::bigint[]) and not exists (select 1 from task_instance ti where ti.trigger_id = t.id)
+      -- It came to be since these were asked for.
+      and not exists (
+        select 1 from callback c where c.trigger_id = t.id and c.state in ('pending', 'queued', 'running'))
     returning t.id`.execute(db);
   return rows.length;
 }
