@@ -1,6 +1,7 @@
 import { copyFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { sleep, type Client } from "../../bench/client.ts";
+import { playAssetStep } from "./asset-scenarios.ts";
 import { captureDag, pages, runPath, type DagOutcome } from "./outcome.ts";
 import type { Step } from "./scenarios.ts";
 
@@ -101,6 +102,8 @@ async function play(target: Target, watch: Watch, dagId: string, step: Step): Pr
       );
       return watch.until(`${dagId} has a new version`, async () => (await count()) > before);
     }
+    default:
+      return playAssetStep(client, dagId, step, watch);
   }
 }
 

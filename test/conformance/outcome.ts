@@ -1,10 +1,13 @@
 import type { Client } from "../../bench/client.ts";
+import { captureConsumed, captureWaiting, withFixedIds, type WaitingOutcome } from "./asset-outcome.ts";
 
 /** What came of a DAG's scenario, without what differs between two runs of the same server. */
 export interface DagOutcome {
   dag: string;
   isPaused: boolean;
   runs: RunOutcome[];
+  /** Of DAGs that wait for assets: how many were updated since, and the partitions that wait. */
+  waits?: WaitingOutcome;
 }
 
 export interface RunOutcome {
@@ -13,6 +16,10 @@ export interface RunOutcome {
   state: string;
   /** Only of scheduled runs, and of those that were given a date: [logical date, data interval start, end]. */
   dates?: (string | null)[];
+  /** Of one partition: its key and its date. */
+  partition?: (string | null)[];
+  /** The events of assets that made it. */
+  consumed?: unknown[];
   conf?: unknown;
   /** `task[map index]` → "state try/max_tries" and, when there is one, the rendered map index. */
   tasks: Record<string, string>;
@@ -28,6 +35,8 @@ interface Run {
   logical_date: string | null;
   data_interval_start: string | null;
   data_interval_end: string | null;
+  partition_key?: string | null;
+  partition_date?: string | null;
 }
 
 interface TaskInstance {
@@ -53,7 +62,8 @@ export async function captureDag(client: Client, dagId: string): Promise<DagOutc
   const runs = await pages<Run>(client, `/api/v2/dags/${dagId}/dagRuns?order_by=id`, "dag_runs");
   const outcomes = [];
   for (const run of runs) outcomes.push(await captureRun(client, dagId, run));
-  return { dag: dagId, isPaused, runs: outcomes.sort((a, b) => (a.run < b.run ? -1 : 1)) };
+  const waits = await captureWaiting(client, dagId);
+  return { dag: dagId, isPaused, runs: withFixedIds(outcomes).sort((a, b) => (a.run < b.run ? -1 : 1)), ...waits };
 }
 
 async function captureRun(client: Client, dagId: string, run: Run): Promise<RunOutcome> {
@@ -72,6 +82,8 @@ async function captureRun(client: Client, dagId: string, run: Run): Promise<RunO
     ...(run.run_type === "scheduled"
       ? { dates: [run.logical_date, run.data_interval_start, run.data_interval_end].map(plainDate) }
       : {}),
+    ...(run.partition_key == null ? {} : { partition: [run.partition_key, plainDate(run.partition_date ?? null)] }),
+    ...(run.run_type === "asset_triggered" ? { consumed: await captureConsumed(client, path) } : {}),
     ...(run.conf && Object.keys(run.conf).length > 0 ? { conf: run.conf } : {}),
     tasks: sorted(tasks),
     ...(Object.keys(xcoms).length > 0 ? { xcoms } : {}),

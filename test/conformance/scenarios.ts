@@ -1,3 +1,5 @@
+import { assetScenarioOf, type AssetStep } from "./asset-scenarios.ts";
+
 /** What is done with a DAG after it has been unpaused. Without an entry: one run, `r1`, until it has ended. */
 export type Step =
   | {
@@ -21,7 +23,8 @@ export type Step =
     }
   | { kind: "mark-run"; runId: string; state: "success" | "failed" }
   | { kind: "until-state"; runId: string; taskId: string; state: string }
-  | { kind: "new-version"; file: string };
+  | { kind: "new-version"; file: string }
+  | AssetStep;
 
 const trigger = (runId: string, more: Omit<Extract<Step, { kind: "trigger" }>, "kind" | "runId"> = {}): Step => ({
   kind: "trigger",
@@ -123,5 +126,5 @@ const SCENARIOS: Record<string, Step[]> = {
 };
 
 export function scenarioOf(dagId: string): readonly Step[] {
-  return SCENARIOS[dagId] ?? [trigger("r1")];
+  return SCENARIOS[dagId] ?? assetScenarioOf(dagId) ?? [trigger("r1")];
 }
