@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   createLiteHome,
+  logOf,
   processesOf,
   runDag,
   runPath,
@@ -71,7 +72,7 @@ const runs = new Map<string, string>();
 
 describe("what is called is what Airflow calls", () => {
   beforeAll(async () => {
-    for (const dag of [...COMPARED, "cb_never_ends"]) runs.set(dag, await begin(dag));
+    for (const dag of [...COMPARED, "cb_never_ends", "cb_tasks_never_end"]) runs.set(dag, await begin(dag));
   });
 
   it.each(COMPARED)("%s", async (dag) => {
@@ -119,28 +120,7 @@ describe("what is called is what Airflow calls", () => {
   });
 });
 
-describe("callbacks at their worst", () => {
-  it("one that never ends is ended, and nobody waits for it", async () => {
-    const run = runs.get("cb_never_ends") ?? "";
-    expect((await waitForRun(lite.client, "cb_never_ends", run)).state).toBe("success");
-    await until("it sleeps", () => notesOf(notes, "cb_never_ends").length === 1);
-    const pid = /pid=(\d+)/.exec(notesOf(notes, "cb_never_ends")[0] ?? "")?.[1];
-    await until("it was ended", () => !existsSync(`/proc/${pid}`));
-    await until("and audited", async () => (await audit("cb_never_ends", "callback timed out")).length === 1);
-    expect(await audit("cb_never_ends", "callback timed out")).toEqual([expect.stringContaining("longer than 10 s")]);
-  });
-
-  it("Leoflow itself may be killed: the next start calls it again", async () => {
-    const run = await begin("cb_waits");
-    await waitForRun(lite.client, "cb_waits", run);
-    await notesAre("cb_waits", ["begun"]);
-    lite.process.kill("SIGKILL");
-    await until("Python and PostgreSQL have ended", () => processesOf(home.home).length === 0, 20);
-    writeFileSync(`${notesFile(notes, "cb_waits")}.go`, "");
-    lite = await home.start({ env: environment() });
-    await notesAre("cb_waits", ["begun", "begun", "done"]);
-  });
-
+describe("a deadline", () => {
   it("an interval of a Variable is read when the run is made", async () => {
     await lite.client.call("POST", "/api/v2/variables", { key: "cb_seconds", value: "0" });
     const run = await begin("cb_variable_interval");
@@ -170,5 +150,43 @@ describe("e-mail", () => {
     expect(about).toEqual(["dies", "fails", "fails"]);
     for (const { to } of smtp.mails) expect(to).toEqual(["team@example.com", "lead@example.com"]);
     expect((await lite.client.call("GET", runPath("cb_mail", runId))) as object).toMatchObject({ state: "failed" });
+  });
+});
+
+describe("callbacks at their worst", () => {
+  it("one that never ends is ended, and nobody waits for it", async () => {
+    const run = runs.get("cb_never_ends") ?? "";
+    expect((await waitForRun(lite.client, "cb_never_ends", run)).state).toBe("success");
+    await until("it sleeps", () => notesOf(notes, "cb_never_ends").length === 1);
+    const pid = /pid=(\d+)/.exec(notesOf(notes, "cb_never_ends")[0] ?? "")?.[1];
+    await until("it was ended", () => !existsSync(`/proc/${pid}`));
+    await until("and audited", async () => (await audit("cb_never_ends", "callback timed out")).length === 1);
+    expect(await audit("cb_never_ends", "callback timed out")).toEqual([expect.stringContaining("longer than 10 s")]);
+  });
+
+  it("those of tasks that never end are ended, and the tasks stay what they were", async () => {
+    const dag = "cb_tasks_never_end";
+    const run = await waitForRun(lite.client, dag, runs.get(dag) ?? "");
+    expect(run.taskInstances.map(({ task_id, state }) => `${task_id} ${state}`).sort()).toEqual([
+      "fails failed",
+      "ok success",
+    ]);
+    await until("both were called", () => notesOf(notes, dag).length === 2);
+    for (const note of notesOf(notes, dag)) {
+      const pid = /pid=(\d+)/.exec(note)?.[1];
+      await until("the process has ended", () => !existsSync(`/proc/${pid}`));
+    }
+    expect(await logOf(lite.client, dag, run.runId, "ok")).toContain("overtime reached");
+  });
+
+  it("Leoflow itself may be killed: the next start calls it again", async () => {
+    const run = await begin("cb_waits");
+    await waitForRun(lite.client, "cb_waits", run);
+    await notesAre("cb_waits", ["begun"]);
+    lite.process.kill("SIGKILL");
+    await until("Python and PostgreSQL have ended", () => processesOf(home.home).length === 0, 20);
+    writeFileSync(`${notesFile(notes, "cb_waits")}.go`, "");
+    lite = await home.start({ env: environment() });
+    await notesAre("cb_waits", ["begun", "begun", "done"]);
   });
 });

@@ -40,6 +40,10 @@ def die() -> None:
 with DAG("cb_never_ends", schedule=None, on_success_callback=sleeps):
     EmptyOperator(task_id="ok")
 
+with DAG("cb_tasks_never_end", schedule=None):
+    PythonOperator(task_id="ok", python_callable=lambda: None, on_success_callback=sleeps)
+    PythonOperator(task_id="fails", python_callable=fail, on_failure_callback=sleeps)
+
 with DAG("cb_waits", schedule=None, on_success_callback=waits):
     EmptyOperator(task_id="ok")
 
