@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CallbackOutcome, DueCallback } from "../domain/callback.ts";
@@ -15,7 +16,12 @@ import {
 let python: TestRuntime;
 
 beforeAll(async () => {
-  python = await startTestRuntime({}, { AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT: "6" });
+  const plugins = mkdtempSync(join(tmpdir(), "leoflow-plugins-"));
+  writeFileSync(join(plugins, "references.py"), PLUGIN);
+  python = await startTestRuntime(
+    {},
+    { AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT: "6", AIRFLOW__CORE__PLUGINS_FOLDER: plugins },
+  );
   python.write(
     "helper.py",
     `def alert(text, context):\n    note("alert", f"{text!r} {context['deadline']['id']}")\n${NOTE}`,
@@ -27,6 +33,23 @@ afterAll(async () => {
   await python.runtime.stop();
   expect(await processesAlive(python)).toEqual([]);
 });
+
+const PLUGIN = `
+from datetime import datetime, timezone
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseDeadlineReference
+
+class OfRun(BaseDeadlineReference):
+    required_kwargs = {"run_id"}
+    def _evaluate_with(self, *, session, run_id):
+        if run_id == "none":
+            return None
+        return datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+
+class Plugin(AirflowPlugin):
+    name = "references"
+    deadline_references = [OfRun]
+`;
 
 const NOTE = `
 import os
@@ -205,6 +228,16 @@ describe("a missed deadline's callback", () => {
     const outcome = await run({ kind: "path", path: "nowhere.to_be_found", kwargs: {} });
     expect(outcome).toMatchObject({ kind: "done", errors: [expect.stringContaining("No module named 'nowhere'")] });
   });
+});
+
+it("evaluates what a deadline refers to by a plugin's class", async () => {
+  const reference = { reference_type: "OfRun", __class_path: "references.OfRun" };
+  const of = (run_id: string, more = {}) =>
+    run({ kind: "reference", reference: { ...reference, ...more }, dag_id: "d", run_id });
+  expect(await of("r1")).toEqual({ kind: "done", errors: [], value: "2026-01-02T03:04:05.000006+00:00" });
+  expect(await of("none")).toEqual({ kind: "done", errors: [] });
+  const unknown = await of("r1", { __class_path: "references.Unknown" });
+  expect(unknown).toMatchObject({ kind: "done", errors: [expect.stringContaining("references.Unknown")] });
 });
 
 it("says so when the DAG's file is gone, or nothing starts", async () => {
