@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
+from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow.sdk import DAG, DeadlineAlert, DeadlineReference, SyncCallback
 from airflow.sdk.definitions.deadline import VariableInterval
 
@@ -64,3 +65,10 @@ with DAG("cb_mail", schedule=None, default_args=MAIL):
     PythonOperator(task_id="fails", python_callable=fail, retries=1, retry_delay=timedelta(0))
     PythonOperator(task_id="dies", python_callable=die)
     PythonOperator(task_id="quiet", python_callable=fail, email_on_failure=False)
+    PythonOperator(
+        task_id="tells",
+        python_callable=lambda: None,
+        on_success_callback=SmtpNotifier(
+            to="all@example.com", from_email="dag@example.com", subject="{{ ti.task_id }} of {{ dag.dag_id }} tells", html_content="<b>{{ ti.try_number }}</b>"
+        ),
+    )
