@@ -115,8 +115,10 @@ task_runner.CommsDecoder = WarmCommsDecoder  # type: ignore[misc]
 task_runner.TypeAdapter = functools.cache(TypeAdapter)  # type: ignore[assignment, misc]
 
 
-def use_bundle(path: str) -> None:
+def use_bundle(path: str, name: str | None = None) -> None:
     """Make the folder `path` the one bundle that Airflow's own code finds."""
+    global BUNDLE_NAME
+    BUNDLE_NAME = name or BUNDLE_NAME
     os.environ["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(
         [
             {
@@ -153,6 +155,7 @@ def use_loaded_dags(bag: BundleDagBag | None, bundle: Any) -> None:
         if dag is None or not isinstance(task, (BaseOperator, MappedOperator)):
             return _airflow_parse(what, log)
         task_runner._register_deserialization_allowed_classes(dag, log)
+        bundle.version = what.bundle_info.version
         return task_runner.RuntimeTaskInstance.model_construct(
             **what.ti.model_dump(exclude_unset=True),
             task=task,

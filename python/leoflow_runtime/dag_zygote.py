@@ -14,7 +14,7 @@ import setproctitle
 from leoflow_runtime import compat, log_channel, shared_heap, standard_streams
 from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
 from leoflow_runtime.processes import adopt_orphans
-from leoflow_runtime.workspace import put_on_path
+from leoflow_runtime.workspace import bundle_of, put_on_path
 
 
 class ImportComms:
@@ -43,8 +43,10 @@ class DagZygote(ForkServer):
         token: str = command["token"]
         setproctitle.setproctitle(f"leoflow python: {self.file}")
         super().__init__(agent.open("zygote", token), agent)
-        put_on_path(self.directory, os.path.join(self.directory, self.file), command.get("workspace"))
-        compat.use_bundle(self.directory)
+        path = os.path.join(self.directory, self.file)
+        put_on_path(self.directory, path, command.get("workspace"))
+        name, _ = bundle_of(path, self.directory) or (None, None)
+        compat.use_bundle(self.directory, name)
         self.bundle = compat.open_bundle()
         comms = ImportComms(agent, token)
         compat.set_comms(comms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.machinery
+import json
 import os
 import sys
 from typing import Any
@@ -20,12 +21,24 @@ def project_folder(path: str, root: str) -> str | None:
     return None
 
 
+def bundle_of(path: str, root: str) -> tuple[str, str] | None:
+    """The name of the DAG bundle whose folder in `root` holds the file, and where its DAGs are: what Airflow calls its path."""
+    folder = os.path.join(root, os.path.relpath(path, root).split(os.sep)[0])
+    try:
+        with open(os.path.join(folder, ".leoflow-bundle"), encoding="utf-8") as file:
+            marker = json.load(file)
+        return marker["bundle"], os.path.join(folder, marker["root"]).rstrip(os.sep)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def put_on_path(root: str, path: str, workspace: str | None = None) -> None:
-    """sys.path: the project's folder, the root (an archive or the workspace), the rest; the workspace itself comes last.
+    """sys.path: the folders of the project and the bundle, the root (an archive or the workspace), the rest; the workspace last.
 
     The live workspace only serves modules that the parse could not foresee (imported by a computed name in a task).
     """
-    first = [folder for folder in (project_folder(path, root), root) if folder]
+    _, bundle = bundle_of(path, root) or (None, None)
+    first = [folder for folder in (project_folder(path, root), bundle, root) if folder]
     rest = [entry for entry in sys.path if entry not in first and entry != workspace]
     last = [workspace] if workspace and workspace not in first else []
     sys.path[:] = [*dict.fromkeys(first), *rest, *last]

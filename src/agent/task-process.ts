@@ -188,7 +188,7 @@ export class TaskProcess {
   }
 
   #startupDetails(context: RawJson, startDate: Instant): Buffer {
-    const { id, taskId, dagId, runId, tryNumber, dagVersionId, mapIndex, queue, dagRelPath } = this.#workload;
+    const { id, taskId, dagId, runId, tryNumber, dagVersionId, mapIndex, queue, dagRelPath, bundle } = this.#workload;
     const { start_date } = fromJsonText<{ start_date?: string | null }>(context.text);
     return encodeReply(0, {
       body: {
@@ -206,7 +206,7 @@ export class TaskProcess {
           queue,
         },
         dag_rel_path: dagRelPath,
-        bundle_info: { name: "dags-folder", version: null },
+        bundle_info: bundle,
         // Set when a deferred or rescheduled task resumes: it keeps its first start.
         start_date: start_date ?? startDate,
         ti_context: context,

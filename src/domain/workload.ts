@@ -19,6 +19,8 @@ export interface Workload {
   executorConfig: JsonText | null;
   /** The DAG's file below its archive. */
   dagRelPath: string;
+  /** What the DAG version belongs to, in Airflow's words; `version` is a commit. */
+  bundle: { name: string; version: string | null };
   /** Content address of the DAG version's files. */
   archiveDigest: string;
   /** Which venv runs it; "default" is `~/.leoflow/venv`. */

@@ -161,6 +161,7 @@ async function runTask(taskId: string, columns: { map_index?: number; max_tries?
     priorityWeight: 1,
     executorConfig: null,
     dagRelPath: "d.py",
+    bundle: { name: "dags-folder", version: null },
     archiveDigest: "v1",
     environment: "default",
   };

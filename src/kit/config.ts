@@ -29,6 +29,8 @@ export interface Environment {
   path: string;
   /** Where uv takes packages from, instead of PyPI. */
   packageIndex: string | undefined;
+  /** Airflow's `[dag_processor] dag_bundle_config_list`, as it is. */
+  dagBundles: string | undefined;
 }
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
@@ -59,6 +61,7 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     databaseUrl: source["LEOFLOW_DATABASE_URL"] || undefined,
     path: source["PATH"] ?? "",
     packageIndex: text("UV_DEFAULT_INDEX"),
+    dagBundles: text("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"),
   });
 }
 

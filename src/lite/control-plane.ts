@@ -25,6 +25,7 @@ import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
 import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
+import { DagBundles } from "./bundles/dag-bundles.ts";
 import { createCallbacks } from "./callbacks.ts";
 import { currentPasswordHash } from "./admin-password.ts";
 import { METRICS_PORT, MetricsServer } from "./metrics.ts";
@@ -156,11 +157,17 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   );
   const toolchain = new Toolchain(paths, silentProgress);
   const lockFile = join(paths.program, "python/requirements.lock");
+  const bundles: DagBundles = new DagBundles(
+    kit,
+    { changeFolder: (folder, change) => workspace.changeFolder(folder, change) },
+    { bundles: options.bundles, workspace: config.workspace, mirrorsFolder: paths.bundles },
+  );
   const workspace = new WorkspaceProcessor(
     kit,
     {
       db,
       events: bus,
+      bundles,
       parse: (request) => runtime.parseFile(request),
       environments: new ProjectEnvironments(kit, () => toolchain.uv(), {
         folder: paths.projectVenvs,
@@ -286,7 +293,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(runCreator);
     await start(assetRuns);
     await plugins.runOnce();
+    await bundles.prepare();
     await start(workspace);
+    await start(bundles);
     await start(metrics);
     await start(tick);
   } catch (error) {
@@ -298,7 +307,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 
 /** The user's own environment, as tasks under Airflow see it; what belongs to Leoflow itself is kept from them. */
 function pythonEnvironment(airflowHome: string): Record<string, string> {
-  const env = childEnvironment({ AIRFLOW_HOME: airflowHome, LEOFLOW_ADMIN_PASSWORD: undefined });
+  const env = childEnvironment({
+    AIRFLOW_HOME: airflowHome,
+    LEOFLOW_ADMIN_PASSWORD: undefined,
+    // Airflow's own code finds the one bundle it is given (compat.py), and may not have the classes of the others.
+    AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: undefined,
+  });
   // The UI's configuration page shows what is no secret, unless the user says otherwise.
   env["AIRFLOW__API__EXPOSE_CONFIG"] ??= "non-sensitive-only";
   return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));

@@ -20,6 +20,8 @@ export interface LeoflowPaths {
   managedPostgres: string;
   /** Source of DAG versions, by digest. */
   versions: string;
+  /** The repositories of DAG bundles, bare. */
+  bundles: string;
   /** Archives made before migrations, the last three. */
   snapshots: string;
   /** What a restore is doing, while it does it. */
@@ -43,6 +45,7 @@ export function resolvePaths(home: string): LeoflowPaths {
     projectVenvs: join(home, "venvs"),
     managedPostgres: join(home, "managed-postgres"),
     versions: join(home, "versions"),
+    bundles: join(home, "bundles"),
     snapshots: join(home, "snapshots"),
     restoreJournal: join(home, "restore.json"),
     runtime: join(program, "python"),

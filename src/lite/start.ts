@@ -6,6 +6,7 @@ import { createLogger } from "../kit/logger.ts";
 import type { Kit } from "../kit/service.ts";
 import { UserError } from "../kit/user-error.ts";
 import type { DatabaseConfig } from "../store/database.ts";
+import { readBundleSettings, type BundleSettings } from "./bundles/bundle-settings.ts";
 import { loadOrCreateConfig, type LeoflowConfig } from "./config-file.ts";
 import { finishRestore, hasDatastore } from "./datastore.ts";
 import { findVolumeToAdopt } from "./docker-volume.ts";
@@ -33,6 +34,7 @@ export interface ControlPlaneOptions {
   paths: LeoflowPaths;
   database: DatabaseConfig;
   python: BasePython;
+  bundles: readonly BundleSettings[];
   port: number;
   host: string;
 }
@@ -102,6 +104,7 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
   const port = options.port ?? environment.port ?? config.lite_port;
   const host = options.host ?? environment.host ?? "127.0.0.1";
   config.workspace = options.workspace ?? environment.workspace ?? config.workspace;
+  const { bundles, warnings } = readBundleSettings(environment.dagBundles, environment.userHome);
   await checkPort(port, host);
   checkDiskSpace(paths.home, isFirst);
   const prepare = () => {
@@ -120,6 +123,8 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
     clock: systemClock,
   };
 
+  for (const warning of warnings) kit.logger.warn(warning);
+
   const [database, python] = await sideBySide(signal, (either) => {
     const toolchain = new Toolchain(paths, progress, either);
     let onReadable = (): void => undefined;
@@ -137,7 +142,7 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
   copyStarterInto(config.workspace, paths);
   const controlPlane = await progress.step("Start Leoflow", () =>
     options
-      .startControlPlane({ kit, config, paths, database, python, port, host })
+      .startControlPlane({ kit, config, paths, database, python, bundles, port, host })
       .catch((error: NodeJS.ErrnoException) => {
         throw error.syscall === "listen" ? portError(port, host, error) : error;
       }),

@@ -76,6 +76,7 @@ export function workloadOf(run: LiveRun, candidate: Candidate, tryNumber: number
     priorityWeight: task.priorityWeightTotal,
     executorConfig: task.executorConfig,
     dagRelPath: run.version.dagRelPath,
+    bundle: run.version.bundle,
     archiveDigest: run.version.archiveDigest,
     environment: run.version.environment,
   };

@@ -9,7 +9,13 @@ export interface CatalogFile {
   relPath: string;
   hasError: boolean;
   /** Its live DAGs with the files of their current version. */
-  dags: { dagId: string; archiveDigest: string; environment: string }[];
+  dags: {
+    dagId: string;
+    archiveDigest: string;
+    environment: string;
+    bundleName: string;
+    bundleVersion: string | null;
+  }[];
 }
 
 /** Every file that has live DAGs or an import error. */
@@ -21,7 +27,8 @@ export async function loadCatalogFiles(db: Database): Promise<CatalogFile[]> {
   }>`
     with live as (
       select dag.relative_fileloc as rel_path, jsonb_agg(jsonb_build_object('dagId', dag.dag_id,
-        'archiveDigest', dag_version.archive_digest, 'environment', dag_version.environment)) as dags
+        'archiveDigest', dag_version.archive_digest, 'environment', dag_version.environment,
+        'bundleName', dag.bundle_name, 'bundleVersion', dag.bundle_version)) as dags
       from dag join dag_version on dag_version.id = dag.current_version_id
       where not dag.is_stale
       group by dag.relative_fileloc

@@ -45,6 +45,7 @@ const register = (changes: Partial<DagFileRegistration>) =>
   registerDagFile(test.db, {
     relPath: "a.py",
     fileloc: `/ws/${changes.relPath ?? "a.py"}`,
+    bundle: { name: "dags-folder", version: null },
     archiveDigest: "d1",
     environment: "default",
     dags: [],
@@ -192,8 +193,56 @@ it("tells what it holds of each file", async () => {
   const files = await loadCatalogFiles(test.db);
   expect(files.filter(({ relPath }) => ["known.py", "only-error.py"].includes(relPath))).toEqual(
     expect.arrayContaining([
-      { relPath: "known.py", hasError: true, dags: [{ dagId: "k", archiveDigest: "d1", environment: "default" }] },
+      {
+        relPath: "known.py",
+        hasError: true,
+        dags: [
+          { dagId: "k", archiveDigest: "d1", environment: "default", bundleName: "dags-folder", bundleVersion: null },
+        ],
+      },
       { relPath: "only-error.py", hasError: true, dags: [] },
     ]),
   );
+});
+
+it("tells which bundle and commit a DAG is of; the same code at a later commit is the same version", async () => {
+  const file = { relPath: "team/b.py", dags: [parsed("of_bundle")] };
+  const bundleOf = async () => {
+    const { bundle_name, bundle_version } = await dagRow("of_bundle");
+    return [bundle_name, bundle_version];
+  };
+  const versions = async () =>
+    (
+      await test.db
+        .selectFrom("dag_version")
+        .select(["version_number", "bundle_name", "bundle_version"])
+        .where("dag_id", "=", "of_bundle")
+        .orderBy("version_number")
+        .execute()
+    ).map((row) => Object.values(row));
+  await register({ ...file, bundle: { name: "team", version: "c1" } });
+  expect(await bundleOf()).toEqual(["team", "c1"]);
+  const moved = await register({ ...file, bundle: { name: "team", version: "c2" } });
+  expect(moved.changed).toEqual(["of_bundle"]);
+  expect(await bundleOf()).toEqual(["team", "c2"]);
+  expect(await versions()).toEqual([[1, "team", "c2"]]);
+  const changed = [parsed("of_bundle", { dagHash: "h2" })];
+  await register({ ...file, dags: changed, bundle: { name: "team", version: "c3" } });
+  expect(await versions()).toEqual([
+    [1, "team", "c2"],
+    [2, "team", "c3"],
+  ]);
+  expect((await register({ ...file, dags: changed, bundle: { name: "team", version: "c3" } })).changed).toEqual([]);
+});
+
+it("keeps one import error of a file whose bundle is another now", async () => {
+  const file = { relPath: "moved/bad.py", importError: "no" };
+  await register(file);
+  await register({ ...file, bundle: { name: "moved", version: "c1" } });
+  const rows = await test.db
+    .selectFrom("import_error")
+    .select(["bundle_name"])
+    .where("filename", "=", "moved/bad.py")
+    .execute();
+  expect(rows).toEqual([{ bundle_name: "moved" }]);
 });

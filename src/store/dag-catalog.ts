@@ -15,6 +15,8 @@ export interface DagFileRegistration {
   /** The file below the workspace, and its absolute path. */
   relPath: string;
   fileloc: string;
+  /** What it belongs to; `version` is a commit, or null. */
+  bundle: { name: string; version: string | null };
   archiveDigest: string;
   environment: string;
   dags: readonly ParsedDag[];
@@ -63,6 +65,7 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
     if (accepted.length > 0) {
       const versions = newVersions(file, accepted, known);
       for (const some of chunks(accepted)) await upsertDags(trx, file, some, versions, known, importError !== null);
+      await moveVersions(trx, file, accepted, versions, known);
       for (const some of chunks([...versions.values()])) await trx.insertInto("dag_version").values(some).execute();
       await insertDeadlineAlerts(
         trx,
@@ -77,6 +80,8 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
           changed.add(dagId);
         }
         if (before && before.has_import_errors !== (importError !== null)) changed.add(dagId);
+        const { name, version } = file.bundle;
+        if (before && (before.bundle_name !== name || before.bundle_version !== version)) changed.add(dagId);
       }
     }
     const released = importError === null ? await dropMissing(trx, file, accepted) : [];
@@ -108,6 +113,8 @@ function joinErrors(first: string | null, more: readonly string[]): string | nul
 interface KnownDag {
   relative_fileloc: string;
   fileloc: string;
+  bundle_name: string;
+  bundle_version: string | null;
   is_stale: boolean;
   has_import_errors: boolean;
   current_version_id: string | null;
@@ -119,7 +126,8 @@ interface KnownDag {
 
 async function knownDags(trx: Transaction<Schema>, file: DagFileRegistration): Promise<Map<string, KnownDag>> {
   const { rows } = await sql<KnownDag & { dag_id: string }>`
-    select dag.dag_id, dag.relative_fileloc, dag.fileloc, dag.is_stale, dag.has_import_errors, dag.current_version_id,
+    select dag.dag_id, dag.relative_fileloc, dag.fileloc, dag.bundle_name, dag.bundle_version, dag.is_stale,
+      dag.has_import_errors, dag.current_version_id,
       current_version.dag_hash, current_version.archive_digest, current_version.environment,
       coalesce((select max(version_number) from dag_version where dag_version.dag_id = dag.dag_id), 0) as newest
     from dag
@@ -152,6 +160,8 @@ function newVersions(file: DagFileRegistration, dags: readonly ParsedDag[], know
           dag_hash: dag.dagHash,
           archive_digest: file.archiveDigest,
           dag_rel_path: file.relPath,
+          bundle_name: file.bundle.name,
+          bundle_version: file.bundle.version,
           environment: file.environment,
           serialized: dag.serialized,
           source_code: dag.sourceCode.replaceAll("\0", ""),
@@ -168,6 +178,8 @@ const PARSED_COLUMNS = [
   "is_stale",
   "fileloc",
   "relative_fileloc",
+  "bundle_name",
+  "bundle_version",
   "owners",
   "description",
   "timetable_type",
@@ -207,6 +219,8 @@ async function upsertDags(
         is_stale: false,
         fileloc: dag.fileloc,
         relative_fileloc: file.relPath,
+        bundle_name: file.bundle.name,
+        bundle_version: file.bundle.version,
         owners: dag.owners,
         description: dag.description,
         timetable_type: dag.timetableType,
@@ -237,6 +251,22 @@ async function upsertDags(
     .execute();
 }
 
+/** The same code at a later commit is the same version, which tells the later commit from now on, as in Airflow. */
+async function moveVersions(
+  trx: Transaction<Schema>,
+  { bundle }: DagFileRegistration,
+  dags: readonly ParsedDag[],
+  versions: NewVersions,
+  known: ReadonlyMap<string, KnownDag>,
+): Promise<void> {
+  const same = dags.flatMap(({ dagId }) => (versions.has(dagId) ? [] : (known.get(dagId)?.current_version_id ?? [])));
+  if (same.length === 0) return;
+  await sql`
+    update dag_version set bundle_name = ${bundle.name}, bundle_version = ${bundle.version}
+    where id = any(${same}::uuid[])
+      and (bundle_name, bundle_version) is distinct from (${bundle.name}::text, ${bundle.version}::text)`.execute(trx);
+}
+
 /** DAGs the file defined before and no longer does. */
 async function dropMissing(
   trx: Transaction<Schema>,
@@ -261,7 +291,11 @@ async function recordImportError(
     return [];
   }
   await sql`
-    insert into import_error (timestamp, filename, stacktrace) values (${file.parsedAt}, ${file.relPath}, ${importError})
+    with of_another_bundle as (
+      delete from import_error where filename = ${file.relPath} and bundle_name <> ${file.bundle.name}
+    )
+    insert into import_error (timestamp, bundle_name, filename, stacktrace)
+    values (${file.parsedAt}, ${file.bundle.name}, ${file.relPath}, ${importError})
     on conflict (bundle_name, filename)
     do update set timestamp = excluded.timestamp, stacktrace = excluded.stacktrace`.execute(trx);
   const { rows } = await sql<{ dag_id: string }>`

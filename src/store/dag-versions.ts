@@ -11,9 +11,11 @@ export interface LoadedVersion {
   archiveDigest: string;
   dagRelPath: string;
   environment: string;
+  /** As of the last parse: the same code at a later commit is the same version. */
+  bundle: { name: string; version: string | null };
 }
 
-/** Keeps the graphs of the versions in use; a version never changes, so an entry is never stale. */
+/** Keeps the graphs of the versions in use; what runs of a version never changes. */
 export class VersionCache {
   readonly #db: Database;
   readonly #capacity: number;
@@ -43,7 +45,7 @@ export class VersionCache {
     return loading;
   }
 
-  /** A version that no run used yet may be overwritten in place: forget what was read of this DAG. */
+  /** A version may have moved to a later commit of its bundle: forget what was read of this DAG. */
   forgetDag(dagId: string): void {
     for (const [id, loading] of this.#entries) {
       void loading.then((version) => {
@@ -56,6 +58,7 @@ export class VersionCache {
     const row = await this.#db
       .selectFrom("dag_version")
       .select(["id", "dag_id", "version_number", "serialized", "archive_digest", "dag_rel_path", "environment"])
+      .select(["bundle_name", "bundle_version"])
       .where("id", "=", id)
       .executeTakeFirst();
     if (!row) throw new Error(`there is no DAG version ${id}`);
@@ -67,6 +70,7 @@ export class VersionCache {
       archiveDigest: row.archive_digest,
       dagRelPath: row.dag_rel_path,
       environment: row.environment,
+      bundle: { name: row.bundle_name, version: row.bundle_version },
     };
   }
 }

@@ -124,6 +124,7 @@ function workload(changes: Partial<Workload> = {}): Workload {
     priorityWeight: 1,
     executorConfig: null,
     dagRelPath: "d.py",
+    bundle: { name: "dags-folder", version: null },
     archiveDigest: "v1",
     environment: "default",
     ...changes,

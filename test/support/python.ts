@@ -175,6 +175,7 @@ export async function startTestRuntime(
       priorityWeight: 1,
       executorConfig: null,
       dagRelPath: "d.py",
+      bundle: { name: "dags-folder", version: null },
       archiveDigest: "v1",
       environment: "default",
       ...changes,

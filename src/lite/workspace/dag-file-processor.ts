@@ -3,6 +3,7 @@ import type { ParseFile, ParseRequest, ParseResult } from "../../domain/parse-re
 import type { Kit } from "../../kit/service.ts";
 import { registerDagFile, type DagFileOutcome } from "../../store/dag-catalog.ts";
 import type { Database } from "../../store/database.ts";
+import type { BundlesInWorkspace, BundleVersion } from "./bundles-in-workspace.ts";
 import { messageOf, type Project } from "./discovery.ts";
 import type { FileDependencies } from "./file-dependencies.ts";
 import type { Mutex } from "./mutex.ts";
@@ -25,6 +26,7 @@ export interface DagFileProcessorDeps {
   environments: ProjectEnvironments;
   archive: VersionArchive;
   dependencies: FileDependencies;
+  bundles: BundlesInWorkspace;
   /** Held while the catalog is written, so that a file's removal and its registration keep their order. */
   catalogWrites: Mutex;
   isPresent(relPath: string): boolean;
@@ -54,12 +56,14 @@ export class DagFileProcessor {
 
   /** `acceptChanges`: take the result even when files changed meanwhile; something may write them on every import. */
   async process(relPath: string, project: Project | null, acceptChanges: boolean): Promise<ProcessOutcome> {
-    if (project?.outcome.kind === "broken") return this.#reject(relPath, project.outcome.message);
+    const bundle = await this.#deps.bundles.of(relPath);
+    if (project?.outcome.kind === "broken") return this.#reject(relPath, bundle, project.outcome.message);
     const environment = this.#deps.environments.known(project?.outcome.project.dependencies ?? []);
     if (environment === null || environment.kind === "building") return { kind: "waiting" };
     if (environment.kind === "failed") {
       return this.#reject(
         relPath,
+        bundle,
         `could not install the dependencies of ${project?.folder || "."}\n\n${environment.message}`,
       );
     }
@@ -99,7 +103,9 @@ export class DagFileProcessor {
       if (kept.kind === "changed-meanwhile") return kept;
       digest = kept.digest;
     }
-    return this.#register(relPath, digest, environment.name, result, errorOf(result));
+    // The files may be those of another version by now, whatever their times say.
+    if ((await this.#deps.bundles.of(relPath)) !== bundle) return { kind: "changed-meanwhile", relPath };
+    return this.#register(relPath, bundle, digest, environment.name, result, errorOf(result));
   }
 
   async #parse(request: ParseRequest): Promise<ParseResult> {
@@ -112,12 +118,13 @@ export class DagFileProcessor {
   }
 
   /** An error found before parsing. */
-  #reject(relPath: string, message: string): Promise<ProcessOutcome> {
-    return this.#register(relPath, null, DEFAULT_ENVIRONMENT, emptyResult(null), message);
+  #reject(relPath: string, bundle: BundleVersion, message: string): Promise<ProcessOutcome> {
+    return this.#register(relPath, bundle, null, DEFAULT_ENVIRONMENT, emptyResult(null), message);
   }
 
   #register(
     relPath: string,
+    bundle: BundleVersion,
     digest: string | null,
     environment: string,
     result: ParseResult,
@@ -127,6 +134,7 @@ export class DagFileProcessor {
       if (!this.#deps.isPresent(relPath)) return { kind: "dropped" };
       const outcome = await registerDagFile(this.#deps.db, {
         relPath,
+        bundle,
         fileloc: join(this.#config.workspace, relPath),
         archiveDigest: digest ?? "",
         environment,

@@ -2,6 +2,7 @@ import type { EventBus } from "../../domain/events.ts";
 import type { Kit } from "../../kit/service.ts";
 import { loadCatalogFiles, removeDagFiles, type CatalogFile } from "../../store/dag-catalog-files.ts";
 import type { Database } from "../../store/database.ts";
+import type { BundlesInWorkspace } from "./bundles-in-workspace.ts";
 import type { DagFileProcessor, ProcessOutcome } from "./dag-file-processor.ts";
 import { messageOf, type Project } from "./discovery.ts";
 import type { FileDependencies } from "./file-dependencies.ts";
@@ -21,6 +22,7 @@ export interface DagFilesDeps {
   environments: ProjectEnvironments;
   archive: VersionArchive;
   dependencies: FileDependencies;
+  bundles: BundlesInWorkspace;
   /** Shared with the processor. */
   catalogWrites: Mutex;
   /** Something came to an end. */
@@ -192,9 +194,13 @@ export class DagFiles {
     const [first] = file.dags;
     if (file.hasError || !first || project?.outcome.kind === "broken") return false;
     const dependencies = dependenciesOf(project);
+    const bundle = await this.#deps.bundles.of(file.relPath);
     const same = file.dags.every(
-      ({ archiveDigest, environment }) =>
-        archiveDigest === first.archiveDigest && environment === environmentName(dependencies),
+      ({ archiveDigest, environment, bundleName, bundleVersion }) =>
+        archiveDigest === first.archiveDigest &&
+        environment === environmentName(dependencies) &&
+        bundleName === bundle.name &&
+        bundleVersion === bundle.version,
     );
     if (!same || (await this.#deps.environments.prepare(dependencies)).kind !== "ready") return false;
     const sources = await this.#deps.archive.unchangedSources(first.archiveDigest, file.relPath, this.#runtime);

@@ -1,5 +1,6 @@
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { join, posix, relative } from "node:path";
+import { BUNDLE_MARKER, isWithin } from "./bundles-in-workspace.ts";
 import { isIgnored, parseIgnoreFile, type IgnoreRule, type IgnoreSyntax } from "./ignore-rules.ts";
 import { parseProjectFile, PROJECT_FILE, type ProjectFileOutcome } from "./project-file.ts";
 
@@ -43,12 +44,17 @@ export function mightContainDag(content: Buffer): boolean {
 export class DagFileFinder {
   readonly #workspace: string;
   readonly #syntax: IgnoreSyntax;
+  readonly #bundles: ReadonlyMap<string, string> | null;
   readonly #examined = new Map<string, { stamp: string; mayHoldDag: boolean }>();
 
-  /** `workspace` is a real path. */
-  constructor(workspace: string, syntax: IgnoreSyntax) {
+  /**
+   * `workspace` is a real path. `bundles`: for the folder of each bundle the one its DAGs are in; folders that were made for
+   * others are left out. null: they are folders like all.
+   */
+  constructor(workspace: string, syntax: IgnoreSyntax, bundles: ReadonlyMap<string, string> | null = null) {
     this.#workspace = workspace;
     this.#syntax = syntax;
+    this.#bundles = bundles;
   }
 
   /** Throws when the workspace itself cannot be listed. */
@@ -57,7 +63,7 @@ export class DagFileFinder {
     const visited = new Set([this.#workspace]);
     // Links come last, so that a folder goes by its real path where it has one, and loops end.
     const links: Walk[] = [];
-    const root = { folder: "", real: this.#workspace, rules: [], project: null, ignored: false };
+    const root = { folder: "", real: this.#workspace, rules: [], project: null, ignored: false, dagsIn: "" };
     await this.#walk(root, found, visited, links);
     for (let link = links.shift(); link; link = links.shift()) {
       const real = await realpath(join(this.#workspace, link.folder)).catch(() => null);
@@ -104,8 +110,17 @@ export class DagFileFinder {
         found.problems.push(`more than ${MAX_FOLDERS} folders: the rest is left out`);
       return;
     }
-    found.folders.add(folder);
     const names = new Set(entries.map(({ name }) => name));
+    let { dagsIn } = walk;
+    if (this.#bundles && names.has(BUNDLE_MARKER) && folder !== "" && !folder.includes("/")) {
+      const root = this.#bundles.get(folder);
+      if (root === undefined) {
+        found.problems.push(`${folder}: left out, it was made for a DAG bundle that is no longer configured`);
+        return;
+      }
+      dagsIn = root;
+    }
+    found.folders.add(folder);
     const rules = names.has(IGNORE_FILE) ? [...walk.rules, ...(await this.#rulesIn(folder, found))] : walk.rules;
     const project = names.has(PROJECT_FILE) ? await this.#projectIn(folder, found) : walk.project;
 
@@ -122,11 +137,11 @@ export class DagFileFinder {
       }
       if (isDirectory && !isSkippedFolder(entry.name)) {
         const ignored = walk.ignored || isIgnored(rules, relPath, true);
-        const inner = { folder: relPath, real: join(walk.real, entry.name), rules, project, ignored };
+        const inner = { folder: relPath, real: join(walk.real, entry.name), rules, project, ignored, dagsIn };
         if (entry.isSymbolicLink()) links.push(inner);
         else folders.push(inner);
       } else if (isFile && entry.name.endsWith(".py") && !walk.ignored && !isIgnored(rules, relPath, false)) {
-        files.push(relPath);
+        if (dagsIn === "" || isWithin(folder, dagsIn)) files.push(relPath);
       }
     }
     const sourceOf = (owner: Project | null) =>
@@ -181,6 +196,8 @@ interface Walk {
   rules: readonly IgnoreRule[];
   project: Project | null;
   ignored: boolean;
+  /** Only below this folder are DAG files looked for: a bundle's modules and data may lie around it. */
+  dagsIn: string;
 }
 
 /** The folder of a path below the workspace; "" for its root. */

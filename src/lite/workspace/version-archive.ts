@@ -15,6 +15,7 @@ import {
 } from "node:fs/promises";
 import { extname, join, posix } from "node:path";
 import { newId } from "../../kit/ids.ts";
+import { markerFor } from "./bundles-in-workspace.ts";
 import { isMissing, parentOf } from "./discovery.ts";
 import { PROJECT_FILE } from "./project-file.ts";
 
@@ -154,6 +155,8 @@ export class VersionArchive {
     };
     for (const relPath of [sources.relPath, ...sources.files]) {
       offer(relPath, true);
+      const marker = markerFor(relPath);
+      if (marker !== null) offer(marker, false);
       for (let folder = parentOf(relPath); folder !== ""; folder = parentOf(folder)) {
         offer(posix.join(folder, "__init__.py"), false);
       }

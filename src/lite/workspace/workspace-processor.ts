@@ -6,6 +6,7 @@ import type { Kit, Service } from "../../kit/service.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { dagExists, versionedArchives } from "../../store/dag-catalog-files.ts";
 import type { Database } from "../../store/database.ts";
+import { isWithin, NO_BUNDLES, type BundlesInWorkspace } from "./bundles-in-workspace.ts";
 import { ChangePoller } from "./change-poller.ts";
 import { DagFileProcessor } from "./dag-file-processor.ts";
 import { DagFiles, type DagFileCounts } from "./dag-files.ts";
@@ -41,6 +42,7 @@ export interface WorkspaceProcessorDeps {
   events: EventBus;
   parse: ParseFile;
   environments: ProjectEnvironments;
+  bundles?: BundlesInWorkspace;
 }
 
 export interface WorkspaceStatus extends DagFileCounts {
@@ -139,6 +141,15 @@ export class WorkspaceProcessor implements Service {
     for (const relPath of [...(this.#live?.files.paths() ?? [])]) this.#live?.files.enqueue(relPath, false);
   }
 
+  /** Runs what changes the files of a folder while nobody looks for files, then parses all DAG files in it. */
+  changeFolder(folder: string, change: () => Promise<void>): Promise<void> {
+    return this.#change(async (live) => {
+      await change();
+      await this.#rescan(live);
+      for (const relPath of [...live.files.paths()]) if (isWithin(relPath, folder)) live.files.enqueue(relPath, false);
+    });
+  }
+
   status(): WorkspaceStatus {
     return { state: this.#state, problem: this.#problem, ...(this.#live?.files.counts ?? NO_FILES) };
   }
@@ -157,7 +168,8 @@ export class WorkspaceProcessor implements Service {
     const dependencies = new FileDependencies(workspace);
     const { db, events, parse, environments } = this.#deps;
     const catalogWrites = this.#catalogWrites;
-    const shared = { db, environments, archive, dependencies, catalogWrites };
+    const bundles = this.#deps.bundles ?? NO_BUNDLES;
+    const shared = { db, environments, archive, dependencies, bundles, catalogWrites };
     const processor = new DagFileProcessor(
       this.#kit,
       { ...shared, parse, isPresent: (relPath) => files.has(relPath) },
@@ -174,7 +186,7 @@ export class WorkspaceProcessor implements Service {
       { ...shared, events, processor, onProgress: () => this.#progress() },
       { concurrency: config.concurrency ?? 2, runtime: config.runtime },
     );
-    const finder = new DagFileFinder(workspace, config.ignoreSyntax ?? "glob");
+    const finder = new DagFileFinder(workspace, config.ignoreSyntax ?? "glob", bundles.roots);
     const touch = (relPath: string, quietMs?: number) => this.#touched.touch(relPath, quietMs);
     return {
       workspace,
@@ -390,5 +402,5 @@ async function openWorkspace(path: string): Promise<OpenWorkspace> {
 const FIX = "make the folder readable, or set `workspace` in config.yaml (or LEOFLOW_WORKSPACE) to another";
 
 function isBelow(relPath: string, folders: readonly { relPath: string }[]): boolean {
-  return folders.some((folder) => relPath === folder.relPath || relPath.startsWith(`${folder.relPath}/`));
+  return folders.some((folder) => isWithin(relPath, folder.relPath));
 }
