@@ -38,7 +38,7 @@ def team_dag():
         return WORD
     @task
     def end(word):
-        until = time.time() + 60
+        until = time.time() + 300
         while not os.path.exists(${JSON.stringify(go)}) and time.time() < until:
             time.sleep(0.05)
         return [word, WORD]

@@ -178,3 +178,9 @@ it("never takes a folder of the user's own", async () => {
   const inside: BundleSettings = { kind: "local", name: "inside", path: join(workspace, "team") };
   await expect(start(inside)).rejects.toThrow("lie in one another");
 });
+
+it("says that git is missing", async () => {
+  vi.stubEnv("PATH", base);
+  await expect(start(git())).rejects.toThrow("the DAG bundle team needs git, and there is no `git` on the PATH");
+  vi.unstubAllEnvs();
+});
