@@ -152,7 +152,7 @@ describe("a migration without a transaction", () => {
     await database.pool.query("drop table half; update schema_migrations set dirty = true where version = 9001");
     await forceSchemaVersion(database.pool, newest, known);
     expect(await schemaStatus(database.pool, known)).toMatchObject({ current: newest, pending: [{ version: 9001 }] });
-    expect((await failure(forceSchemaVersion(database.pool, 5, known))).message).toContain("no schema version 5");
+    expect((await failure(forceSchemaVersion(database.pool, 8999, known))).message).toContain("no schema version 8999");
   });
 });
 
