@@ -121,7 +121,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 
   const runCreator = new RunCreator(kit, { db, bus, versions, askTimetable: timetables.ask });
   const assetRuns = new AssetRunCreator(kit, { db, bus, versions });
-  const backfillFinisher = new BackfillFinisher(kit, { db });
+  const backfillFinisher = new BackfillFinisher(kit, { db, bus });
   const scheduler = new Scheduler(
     kit,
     {

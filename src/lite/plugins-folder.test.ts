@@ -32,6 +32,7 @@ it("tells of files that come, change and go, and of nothing else", async () => {
   expect(await after(() => utimesSync(join(path, "package/own.py"), 1, 1))).toBe(2);
   expect(await after(() => mkdirSync(join(path, "package/__pycache__")))).toBe(2);
   expect(await after(() => writeFileSync(join(path, "package/__pycache__/own.pyc"), "b"))).toBe(2);
+  expect(await after(() => writeFileSync(join(path, "package/what-it-did.log"), "b"))).toBe(2);
   expect(await after(() => writeFileSync(join(path, ".own.py.swp"), "b"))).toBe(2);
   expect(await after(() => renameSync(join(path, "package/own.py"), join(path, "own.py")))).toBe(3);
   expect(await after(() => symlinkSync(join(home, "nowhere"), join(path, "link.py")))).toBe(4);

@@ -5,6 +5,9 @@ import { join } from "node:path";
 /** A folder of plugins has a handful of files; what is more is not looked at. */
 const MOST_FILES = 10_000;
 
+/** What Python imports. A plugin may write its own files beside itself, which must not start everything anew. */
+const CODE = /\.(py|so|zip|egg)$/;
+
 /**
  * Airflow's plugins folder. DAG files use what lies there (timetables, operators), so a change there may change any DAG; Airflow
  * sees it because it parses every file again and again.
@@ -34,7 +37,7 @@ export class PluginsFolder {
         const path = join(folder, entry.name);
         if (entry.name === "__pycache__" || entry.name.startsWith(".")) continue;
         if (entry.isDirectory()) todo.push(path);
-        else facts.push(await factOf(path));
+        else if (CODE.test(entry.name)) facts.push(await factOf(path));
       }
     }
     return facts.sort().join("\n");

@@ -105,7 +105,7 @@ async function controlPlane() {
     manualDataInterval: async () => null,
   });
   const executor = new HeldExecutor(() => execution);
-  const finisher = new BackfillFinisher(kit, { db: database.db });
+  const finisher = new BackfillFinisher(kit, { db: database.db, bus });
   const scheduler = new Scheduler(
     kit,
     {
@@ -298,7 +298,7 @@ describe("a backfill is complete", () => {
     const dagId = await aDag();
     await makeRun(database.db, { dag_id: dagId, run_id: "there", state: "success", logical_date: FIRST });
     const id = await backfill(plane, dagId, { days: 1 });
-    const finisher = new BackfillFinisher(kit, { db: database.db });
+    const finisher = new BackfillFinisher(kit, { db: database.db, bus: new EventBus() });
     await finisher.runOnce();
     expect(await isComplete(id)).toBe(true);
 

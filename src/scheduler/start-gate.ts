@@ -9,6 +9,8 @@ import type { LiveRun } from "./live-run.ts";
 export class StartGate {
   readonly #db: Database;
   readonly #backfills = new Map<number, BackfillLimits | null>();
+  /** Counts what was forgotten: an answer that was on its way then is not kept. */
+  #forgotten = 0;
 
   constructor(db: Database) {
     this.#db = db;
@@ -16,6 +18,7 @@ export class StartGate {
 
   /** The backfill was made, paused or unpaused: it is read again when one of its runs wants to start. */
   forget(backfillId: number): void {
+    this.#forgotten++;
     this.#backfills.delete(backfillId);
   }
 
@@ -28,12 +31,15 @@ export class StartGate {
   }
 
   async #limitsOf(id: number): Promise<BackfillLimits | null> {
-    let limits = this.#backfills.get(id);
-    if (limits === undefined) {
-      limits = await backfillLimits(this.#db, id);
+    const known = this.#backfills.get(id);
+    if (known !== undefined) return known;
+    for (;;) {
+      const before = this.#forgotten;
+      const limits = await backfillLimits(this.#db, id);
+      if (before !== this.#forgotten) continue;
       this.#backfills.set(id, limits);
+      return limits;
     }
-    return limits;
   }
 }
 

@@ -86,6 +86,16 @@ export async function completeBackfills(db: Database, now: Instant): Promise<num
   return rows.map((row) => row.id);
 }
 
+export async function hasActiveBackfills(db: Database): Promise<boolean> {
+  const row = await db
+    .selectFrom("backfill")
+    .select("id")
+    .where("completed_at", "is", null)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** What decides whether a backfill's queued runs may start. */
 export interface BackfillLimits {
   maxActiveRuns: number;

@@ -46,8 +46,8 @@ export async function loadRuns(db: Database, ids: readonly number[]): Promise<Lo
   type Row = [string, string, number, TaskInstanceState | null, number, string | null];
   const { rows } = await sql<LiveRunRow & { task_instances: Row[] }>`
     select id, dag_id, run_id, run_type, state, logical_date, run_after, start_date, dag_version_id, clear_number, backfill_id,
-      (select sort_ordinal from backfill_dag_run b where b.dag_run_id = dag_run.id and b.backfill_id = dag_run.backfill_id)
-        as backfill_ordinal,
+      case when backfill_id is not null then (select sort_ordinal from backfill_dag_run b
+        where b.dag_run_id = dag_run.id and b.backfill_id = dag_run.backfill_id) end as backfill_ordinal,
       (select is_paused from dag where dag.dag_id = dag_run.dag_id) as dag_is_paused,
       (select coalesce(jsonb_agg(jsonb_build_array(ti.id, ti.task_id, ti.map_index, ti.state, ti.try_number,
           to_char(ti.wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))), '[]')
