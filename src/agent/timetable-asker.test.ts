@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { processesNow, startTestRuntime, untilTrue, type TestRuntime } from "../../test/support/python.ts";
 import type { TimetableAnswer, TimetableQuestion } from "../domain/timetable/custom.ts";
+import { timetableFor } from "../domain/timetable/timetable-for.ts";
 import { parseInstant } from "../kit/instant.ts";
 
 const PLUGIN = `
@@ -136,6 +137,18 @@ describe("a user's own timetable", () => {
       reason: "ValueError: not on a Sunday",
       isValueError: true,
     });
+  });
+
+  it("may stand in a schedule of assets or time", async () => {
+    const asset = { __type: "asset", name: "a", uri: "a", group: "asset", extra: {} };
+    const own = { __type: "own.Every", __var: { hours: 6 } };
+    const both = {
+      type: "airflow.timetables.assets.AssetOrTimeSchedule",
+      data: { asset_condition: asset, timetable: own },
+    };
+    expect(timetableFor(both).kind).toBe("custom");
+    const { runs, failure } = await test.runtime.askTimetable("default", both, next(1));
+    expect([failure, runs[0]?.runAfter]).toEqual([null, "2026-01-01T06:00:00.000000Z"]);
   });
 
   it("may raise after some runs, die, or talk nonsense", async () => {
