@@ -47,7 +47,13 @@ export async function airflowPython(): Promise<string> {
   return python;
 }
 
-export async function startAirflow(python: string, folder: string, dags: string, port: number): Promise<Airflow> {
+export async function startAirflow(
+  python: string,
+  folder: string,
+  dags: string,
+  port: number,
+  more: Record<string, string> = {},
+): Promise<Airflow> {
   const { postgresBin } = await prepareSharedHome();
   const postgres = new ManagedPostgres({
     logger: pino({ level: "error" }),
@@ -63,6 +69,7 @@ export async function startAirflow(python: string, folder: string, dags: string,
     PATH: `${dirname(python)}:${process.env["PATH"] ?? ""}`,
     AIRFLOW_HOME: join(folder, "home"),
     ...settings(dags, port, `postgresql+psycopg2://${user}:${password}@/airflow?host=${host}`),
+    ...more,
   };
   const airflow = [python, "-m", "airflow"];
   const migrated = await runCommand([...airflow, "db", "migrate"], { env });
@@ -89,6 +96,11 @@ export async function startAirflow(python: string, folder: string, dags: string,
     await stop();
     throw error;
   }
+}
+
+/** For Leoflow too: users' own code beside the DAGs. */
+export function settingsOfPlugins(folder: string): Record<string, string> {
+  return { AIRFLOW__CORE__PLUGINS_FOLDER: folder, AIRFLOW__CORE__XCOM_BACKEND: "hidden_xcoms.HiddenXComs" };
 }
 
 /** Airflow's defaults but for what makes it quicker. */

@@ -1,5 +1,8 @@
 """Writes DAG files that mix Airflow's features at random, the same for the same seed: python generator.py FOLDER [SEEDS].
 
+Without a recording are seeds whose tasks read what mapped tasks returned so far (`one_done` and its like on `listed`): that
+depends on which comes first.
+
 A file holds ten DAGs, named after their seeds. SEEDS is a range such as 100-259; without it, all that have a recording.
 """
 import json

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { sleep, type Client } from "../../bench/client.ts";
-import { airflowPython, startAirflow } from "./airflow.ts";
+import { airflowPython, settingsOfPlugins, startAirflow } from "./airflow.ts";
 import { drive } from "./drive.ts";
 import { copyExamples, exampleScenario, leftOut, plainExample } from "./examples.ts";
 import { pages } from "./outcome.ts";
@@ -39,7 +39,7 @@ const note = (text: string) => console.log(`${new Date().toISOString().slice(11,
 const python = options.python ?? (await airflowPython());
 prepareDags(python, dags);
 note(`starting Airflow in ${folder}`);
-const airflow = await startAirflow(python, folder, dags, PORT);
+const airflow = await startAirflow(python, folder, dags, PORT, settingsOfPlugins(join(CONFORMANCE_FOLDER, "plugins")));
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => void airflow.stop().then(() => process.exit(1)));
 }

@@ -4,6 +4,7 @@ from itertools import count
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -59,3 +60,27 @@ def step(task_id, outcome="ok", value=None, **arguments):
 
 def empty(task_id, **arguments):
     return EmptyOperator(task_id=task_id, **arguments)
+
+
+LAST = START + datetime.timedelta(days=2)
+DAILY = {"start_date": START, "end_date": LAST, "schedule": "@daily", "catchup": True, "max_active_runs": 4}
+
+
+def act_by_day(plan):
+    """plan: outcome by the day of the logical date."""
+    return act(plan.get(get_current_context()["logical_date"].day, "ok"))
+
+
+def by_day(task_id, plan, **arguments):
+    return PythonOperator(task_id=task_id, python_callable=act_by_day, op_args=[plan], **arguments)
+
+
+def call(task_id, outcome="ok", **arguments):
+    return TriggerDagRunOperator(
+        task_id=task_id,
+        trigger_dag_id="child",
+        trigger_run_id=f"{{{{ dag.dag_id }}}}.{task_id}",
+        conf={"outcome": outcome, "by": "{{ dag.dag_id }}"},
+        poke_interval=1,
+        **arguments,
+    )

@@ -34,3 +34,23 @@ with DAG("auto_pause", start_date=START, schedule=None, max_consecutive_failed_d
 
 with DAG("auto_pause_scheduled", start_date=START, end_date=START + datetime.timedelta(days=5), schedule="@daily", catchup=True, max_active_runs=1, max_consecutive_failed_dag_runs=2):
     step("a", "fail")
+
+with DAG("pool_slots_of_mapped", start_date=START, schedule=None):
+
+    @task(pool="two_slots", pool_slots=2)
+    def big(x):
+        return x
+
+    big.expand(x=[1, 2, 3]) >> step("after", pool="two_slots")
+
+with DAG("pool_of_default_args", start_date=START, schedule=None, default_args={"pool": "two_slots", "queue": "another"}):
+    [step(f"t{n}") for n in range(3)] >> empty("end")
+
+with DAG("limit_one_task", start_date=START, schedule=None):
+    [step(f"t{n}", max_active_tis_per_dag=1) for n in range(2)] >> step("both", max_active_tis_per_dagrun=1)
+
+with DAG("limit_across_runs", start_date=START, end_date=START + datetime.timedelta(days=3), schedule="@daily", catchup=True, max_active_runs=4):
+    step("a", max_active_tis_per_dag=1) >> step("b", max_active_tis_per_dagrun=1)
+
+with DAG("executor_unknown", start_date=START, schedule=None):
+    step("named", executor="LocalExecutor")

@@ -94,7 +94,7 @@ with DAG("map_partial_failure", start_date=START, schedule=None):
     done = PythonOperator.partial(task_id="some", python_callable=act, retries=1, retry_delay=NO_DELAY).expand(
         op_args=[["ok"], ["fail"], ["skip"], ["fail_until_2"], ["fail_for_good"]]
     )
-    total.override(task_id="strict")(done.output)
+    total.override(task_id="strict", trigger_rule="none_failed")(done.output)
     collect = PythonOperator(task_id="collect", python_callable=lambda values: list(values), op_args=[done.output], trigger_rule="all_done")
     show.override(task_id="on_what_is_there", trigger_rule="all_done").expand(x=done.output)
 

@@ -1,22 +1,7 @@
 """Tasks that depend on the run before."""
-import datetime
-
-from acts import START, act, empty, step
+from acts import DAILY, START, act, act_by_day, by_day, empty, step
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, get_current_context
-
-LAST = START + datetime.timedelta(days=2)
-DAILY = {"start_date": START, "end_date": LAST, "schedule": "@daily", "catchup": True, "max_active_runs": 4}
-
-
-def act_by_day(plan):
-    """plan: outcome by the day of the logical date."""
-    return act(plan.get(get_current_context()["logical_date"].day, "ok"))
-
-
-def by_day(task_id, plan, **arguments):
-    return PythonOperator(task_id=task_id, python_callable=act_by_day, op_args=[plan], **arguments)
-
+from airflow.sdk import DAG
 
 with DAG("past_all_well", **DAILY):
     step("a", depends_on_past=True) >> step("b", depends_on_past=True)

@@ -29,7 +29,7 @@ with DAG("sensors_poke", start_date=START, schedule=None):
     BashSensor(task_id="bash_fails", bash_command="exit 5", retry_exit_code=1, **quick)
 
 with DAG("sensors_reschedule", start_date=START, schedule=None):
-    quick = {"poke_interval": 0.5, "timeout": 60, "mode": "reschedule"}
+    quick = {"poke_interval": 8, "timeout": 3600, "mode": "reschedule"}
 
     def third_time(ti):
         from airflow.sdk import Variable
@@ -54,7 +54,7 @@ with DAG("sensors_values", start_date=START, schedule=None):
 
     use(found())
 
-    @task.sensor(poke_interval=0.2, timeout=5, mode="reschedule")
+    @task.sensor(poke_interval=4, timeout=5, mode="reschedule")
     def plain():
         return True
 
@@ -64,4 +64,4 @@ with DAG("sensors_mapped", start_date=START, schedule=None):
     PythonSensor.partial(task_id="s", python_callable=lambda x: x, poke_interval=0.2, timeout=1, soft_fail=True).expand(op_args=[[True], [False]]) >> empty(
         "after", trigger_rule="none_failed"
     )
-    PythonSensor.partial(task_id="r", python_callable=lambda x: x, poke_interval=0.2, timeout=1.5, mode="reschedule").expand(op_args=[[True], [False]])
+    PythonSensor.partial(task_id="r", python_callable=lambda x: x, poke_interval=4, timeout=1.5, mode="reschedule").expand(op_args=[[True], [False]])

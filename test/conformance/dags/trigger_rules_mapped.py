@@ -47,7 +47,11 @@ with DAG("mapped_source_fails", start_date=START, schedule=None, **SERIAL):
         raise AirflowSkipException("no list today")
 
     for rule in RULES:
-        PythonOperator.partial(task_id=f"broken_{rule}", python_callable=act, **turn(), trigger_rule=rule).expand(op_args=broken.override(task_id=f"b_{rule}", **turn())())
+        # all_skipped would skip it, the failed list makes it upstream_failed: Airflow asks both in the order of a Python set.
+        if rule != "all_skipped":
+            PythonOperator.partial(task_id=f"broken_{rule}", python_callable=act, **turn(), trigger_rule=rule).expand(
+                op_args=broken.override(task_id=f"b_{rule}", **turn())()
+            )
         PythonOperator.partial(task_id=f"skipped_{rule}", python_callable=act, **turn(), trigger_rule=rule).expand(
             op_args=skipped_source.override(task_id=f"s_{rule}", **turn())()
         )

@@ -1,7 +1,5 @@
 """DAGs that start other DAGs, and wait for them."""
-import datetime
-
-from acts import NO_DELAY, START, act, empty, step
+from acts import START, act, call, empty, step
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
@@ -9,17 +7,6 @@ from airflow.sdk import DAG
 
 with DAG("child", start_date=START, schedule=None, max_active_runs=20):
     PythonOperator(task_id="work", python_callable=lambda dag_run: act(dag_run.conf.get("outcome", "ok"))) >> empty("end")
-
-
-def call(task_id, outcome="ok", **arguments):
-    return TriggerDagRunOperator(
-        task_id=task_id,
-        trigger_dag_id="child",
-        trigger_run_id=f"{{{{ dag.dag_id }}}}.{task_id}",
-        conf={"outcome": outcome, "by": "{{ dag.dag_id }}"},
-        poke_interval=1,
-        **arguments,
-    )
 
 
 with DAG("trigger_no_wait", start_date=START, schedule=None):
@@ -51,11 +38,11 @@ with DAG("external_upstream", start_date=START, end_date=START, schedule="@daily
     step("c", "skip")
 
 with DAG("external_sensors", start_date=START, end_date=START, schedule="@daily", catchup=True):
-    every = {"external_dag_id": "external_upstream", "poke_interval": 0.5, "timeout": 300}
+    every = {"external_dag_id": "external_upstream", "poke_interval": 0.5, "timeout": 3600}
     ExternalTaskSensor(task_id="task", external_task_id="a", **every) >> step("after_task")
     ExternalTaskSensor(task_id="failed_task", external_task_id="b", failed_states=["failed"], **every) >> step("after_failed")
     ExternalTaskSensor(task_id="soft", external_task_id="b", failed_states=["failed"], soft_fail=True, **every) >> step("after_soft")
     ExternalTaskSensor(task_id="skipped", external_task_id="c", skipped_states=["skipped"], **every) >> step("after_skipped")
     ExternalTaskSensor(task_id="dag", allowed_states=["success", "failed"], **every) >> step("after_dag")
-    ExternalTaskSensor(task_id="resched", external_task_ids=["a", "c"], allowed_states=["success", "skipped"], mode="reschedule", **every)
+    ExternalTaskSensor(task_id="resched", external_task_ids=["a", "c"], allowed_states=["success", "skipped"], mode="reschedule", **{**every, "poke_interval": 4})
     ExternalTaskSensor(task_id="exists", external_dag_id="no_such_dag", check_existence=True, poke_interval=0.5, timeout=5)

@@ -1,0 +1,1 @@
+echo "hello $WHO {{ run_id }}"
