@@ -30,15 +30,11 @@ export function runTied(command: readonly string[], options: TiedOptions): Promi
     const guardian =
       group === undefined
         ? undefined
-        : spawn(
-            "/bin/sh",
-            ["-c", `trap '' INT TERM HUP; read -r _; kill -9 "-$1" 2>/dev/null`, "sh", String(group)],
-            {
-              stdio: ["pipe", "ignore", "ignore"],
-              detached: true,
-              cwd: "/",
-            },
-          );
+        : spawn("/bin/sh", ["-c", `trap '' INT TERM HUP; read -r _; kill -9 "-$1" 2>/dev/null`, "sh", String(group)], {
+            stdio: ["pipe", "ignore", "ignore"],
+            detached: true,
+            cwd: "/",
+          });
     guardian?.on("error", () => undefined);
     guardian?.stdin?.on("error", () => undefined);
     const onAbort = () => group !== undefined && killGroup(group);
