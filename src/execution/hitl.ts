@@ -1,6 +1,12 @@
 import { toJsonText, type JsonText } from "../kit/json-text.ts";
 import { RawJson, type Reply } from "../domain/task-execution.ts";
-import { upsertHitlRequest, type HitlRequest } from "../store/execution-hitl.ts";
+import {
+  findHitlResponse,
+  storeHitlResponse,
+  upsertHitlRequest,
+  type HitlRequest,
+  type HitlResponseRow,
+} from "../store/execution-hitl.ts";
 import { whereabouts } from "../store/execution-liveness.ts";
 import { errorResponse, ok, refuse, replyTo, type Answer } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
@@ -25,6 +31,40 @@ export async function createHitlRequest(
     assigned_users: stored.assignees === null ? [] : new RawJson(stored.assignees),
   });
 }
+
+const NOBODY_ASKED = refuse(
+  404,
+  "not_found",
+  "HITLDetail not found. This happens most likely due to clearing task instance before receiving response.",
+);
+
+/** `GET /hitlDetails/{id}`: what was answered. */
+async function getHitlResponse(x: ExecutionContext, id: string): Promise<Answer<HitlResponseRow>> {
+  const row = await findHitlResponse(x.deps.database.db, id);
+  return row ? ok(row) : NOBODY_ASKED;
+}
+
+/** `PATCH /hitlDetails/{id}`: a trigger answers, when nobody did in time. */
+async function answerHitlRequest(
+  x: ExecutionContext,
+  id: string,
+  response: { chosenOptions: JsonText; paramsInput: JsonText },
+): Promise<Answer<HitlResponseRow>> {
+  const stored = await storeHitlResponse(x.deps.database.db, id, { ...response, now: x.kit.clock.now() });
+  const found = await getHitlResponse(x, id);
+  if (stored || found.kind === "refused") return found;
+  const message = `Human-in-the-loop detail for Task Instance with id ${id} already exists.`;
+  return refuse(409, "already_exists", message);
+}
+
+const responseReply = (row: HitlResponseRow): Record<string, unknown> => ({
+  type: "HITLDetailResponseResult",
+  response_received: row.responded_at !== null,
+  responded_by_user: row.responded_by === null ? null : new RawJson(row.responded_by),
+  responded_at: row.responded_at,
+  chosen_options: row.chosen_options === null ? null : new RawJson(row.chosen_options),
+  params_input: new RawJson(row.params_input),
+});
 
 /** Only a triggerer asks for answers, and Airflow's task supervisor says so in these words. */
 const unhandled = (): Reply => ({
@@ -51,6 +91,13 @@ export const hitlMessages = {
       ...detail,
     }));
   },
-  UpdateHITLDetail: unhandled,
-  GetHITLDetailResponse: unhandled,
+  UpdateHITLDetail: async (x, callerId, message) => {
+    if (callerId !== null) return unhandled();
+    const chosenOptions = toJsonText(message.optionalTexts("chosen_options") ?? []);
+    const paramsInput = message.optionalJson("params_input") ?? ("{}" as JsonText);
+    const answer = await answerHitlRequest(x, message.text("ti_id"), { chosenOptions, paramsInput });
+    return replyTo(answer, responseReply);
+  },
+  GetHITLDetailResponse: async (x, callerId, message) =>
+    callerId === null ? replyTo(await getHitlResponse(x, message.text("ti_id")), responseReply) : unhandled(),
 } satisfies Record<string, MessageHandler>;

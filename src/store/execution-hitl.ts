@@ -33,6 +33,44 @@ export async function upsertHitlRequest(
   return rows[0] ?? null;
 }
 
+/** What was answered to a request. */
+export interface HitlResponseRow {
+  responded_at: Instant | null;
+  responded_by: JsonText | null;
+  chosen_options: JsonText | null;
+  params_input: JsonText;
+}
+
+/** null: nobody was asked anything. */
+export async function findHitlResponse(db: Database, id: string): Promise<HitlResponseRow | null> {
+  const row = await db
+    .selectFrom("hitl_detail")
+    .select(["responded_at", "responded_by", "chosen_options", "params_input"])
+    .where("ti_id", "=", id)
+    .executeTakeFirst();
+  return row ?? null;
+}
+
+/** A trigger takes the defaults in nobody's name. False when there is an answer, or was no question. */
+export async function storeHitlResponse(
+  db: Database,
+  id: string,
+  response: { chosenOptions: JsonText; paramsInput: JsonText; now: Instant },
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable("hitl_detail")
+    .set({
+      responded_at: response.now,
+      responded_by: null,
+      chosen_options: response.chosenOptions,
+      params_input: response.paramsInput,
+    })
+    .where("ti_id", "=", id)
+    .where("responded_at", "is", null)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n;
+}
+
 /** All columns of a request but whose it is. */
 export const HITL_COLUMNS =
   "options, subject, body, defaults, multiple, params, assignees, created_at, responded_at, responded_by, chosen_options, params_input";
