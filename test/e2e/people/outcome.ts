@@ -38,6 +38,8 @@ export const SCENARIOS: Record<string, readonly Act[]> = {
   people_mapped: [answer("a", { mapIndex: 1 }), answer("b", { mapIndex: 0 })],
   people_cleared: [answer("a"), { act: "clear" }, answer("b")],
   people_while_it_runs: [answer("a", { early: true })],
+  people_by_trigger: [answer("a", { params: { n: 2.5 } })],
+  people_by_trigger_late: [],
   people_marked: [{ act: "mark", state: "success" }],
   tries_rules: [],
   tries_custom: [],
@@ -104,7 +106,7 @@ export async function play(
         ({ task_instance: ti }) =>
           ti.task_id === task &&
           (ti.map_index === -1 || ti.map_index === mapIndex) &&
-          (early ? ti.state === "running" : ti.state === "awaiting_input"),
+          (early ? ti.state === "running" : ti.state === "awaiting_input" || ti.state === "deferred"),
       );
     });
     if (!early) await sleep(thinkMs);

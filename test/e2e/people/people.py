@@ -12,7 +12,10 @@ from airflow.providers.standard.operators.hitl import (
     HITLEntryOperator,
     HITLOperator,
 )
-from airflow.sdk import DAG, BaseNotifier, Param, task, task_group
+from airflow.providers.standard.triggers.hitl import HITLTrigger
+from airflow.sdk import DAG, BaseNotifier, BaseOperator, Param, task
+from airflow.sdk.execution_time.hitl import upsert_hitl_detail
+from airflow.sdk.timezone import utcnow
 
 ASK = {"subject": "About {{ dag.dag_id }}", "body": "Try {{ ti.try_number }}"}
 AB = {"options": ["a", "b"]}
@@ -116,3 +119,28 @@ with DAG("people_while_it_runs", schedule=None):
 
 with DAG("people_marked", schedule=None):
     HITLOperator(task_id="asks", **ASK, **AB) >> EmptyOperator(task_id="after")
+
+
+class AsksByTrigger(BaseOperator):
+    """As operators did before `awaiting_input`: a trigger looks for the answer."""
+
+    def __init__(self, *, seconds: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seconds = seconds
+
+    def execute(self, context: Any) -> None:
+        asked = {"options": ["a", "b"], "defaults": ["b"], "multiple": False, "params": {"n": {"value": 1.5, "schema": {}, "description": None}}}
+        upsert_hitl_detail(ti_id=context["ti"].id, subject="By trigger", **asked)
+        until = utcnow() + timedelta(seconds=self.seconds)
+        trigger = HITLTrigger(ti_id=context["ti"].id, timeout_datetime=until, poke_interval=0.5, **asked)
+        self.defer(trigger=trigger, method_name="resume")
+
+    def resume(self, context: Any, event: Any) -> Any:
+        return {key: event[key] for key in ("chosen_options", "params_input", "timedout")}
+
+
+with DAG("people_by_trigger", schedule=None):
+    AsksByTrigger(task_id="asks", seconds=600)
+
+with DAG("people_by_trigger_late", schedule=None):
+    AsksByTrigger(task_id="asks", seconds=2)
