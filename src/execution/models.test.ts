@@ -76,11 +76,11 @@ async function assetTriggered() {
       { now: NOON, graph: t.x.deps.graph },
     ),
   );
-  const run = await makeRun(db, { dag_id: "asset_consumer", run_type: "asset_triggered" });
-  await db
-    .insertInto("dagrun_asset_event")
-    .values({ dag_run_id: run.id, event_id: registered?.eventId ?? 0 })
-    .execute();
+  const run = await makeRun(db, { dag_id: "asset_consumer", run_type: "asset_triggered", run_id: "started" });
+  // The models know only runs with a start.
+  const waits = await makeRun(db, { dag_id: "asset_consumer", run_id: "waits", state: "queued", start_date: null });
+  const consumed = [run, waits].map(({ id }) => ({ dag_run_id: id, event_id: registered?.eventId ?? 0 }));
+  await db.insertInto("dagrun_asset_event").values(consumed).execute();
   const ti = await makeTaskInstance(db, { dag_run_id: run.id, state: "queued", try_number: 1 });
   const started = await t.execution.start(ti.id, WORKER);
   if (started.kind !== "started") throw new Error("not started");
@@ -226,9 +226,7 @@ describe("the SDK's models", () => {
       '{"type":"AssetStateStoreResult","value":{"n":1.0}}',
     );
     expect(asked("GetAssetEventByAsset").at(-1)).toMatchObject({
-      asset_events: [
-        { source_task_id: "t", asset: { name: "known" }, created_dagruns: [{ dag_id: "asset_consumer" }] },
-      ],
+      asset_events: [{ source_task_id: "t", asset: { name: "known" }, created_dagruns: [{ run_id: "started" }] }],
     });
     expect(contexts.at(-1)).toContain('"consumed_asset_events":[{"asset" : {"name" : "known"');
     const failed = samples.filter(({ reply }) => "error" in reply).map(({ message }) => message.type);

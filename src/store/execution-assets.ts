@@ -64,13 +64,15 @@ export function instantJson(column: string): RawBuilder<string> {
   return sql.raw(`to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`);
 }
 
+// The SDK cannot read a run that has no start yet (or again), where Airflow fails the task that asks.
 const CREATED_RUNS = sql`(
   select coalesce(jsonb_agg(jsonb_build_object('run_id', r.run_id, 'dag_id', r.dag_id,
       'logical_date', ${instantJson("r.logical_date")}, 'start_date', ${instantJson("r.start_date")},
       'end_date', ${instantJson("r.end_date")}, 'state', r.state,
       'data_interval_start', ${instantJson("r.data_interval_start")},
       'data_interval_end', ${instantJson("r.data_interval_end")}, 'partition_key', r.partition_key) order by r.id), '[]')
-  from dagrun_asset_event made join dag_run r on r.id = made.dag_run_id where made.event_id = event.id)`;
+  from dagrun_asset_event made join dag_run r on r.id = made.dag_run_id
+  where made.event_id = event.id and r.start_date is not null)`;
 
 export interface AssetEventFilter {
   after: Instant | null;
