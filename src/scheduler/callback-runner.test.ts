@@ -144,6 +144,20 @@ describe("a callback", () => {
     expect(await states()).toEqual([]);
   });
 
+  it("that Leoflow never outlives is given up", async () => {
+    const run = await aRun();
+    await add(run.id);
+    await database.db.updateTable("callback").set({ state: "running", attempts: 2 }).execute();
+    const host = new SaidHost();
+    start(host);
+    await runner?.start();
+    await runner?.settled();
+    expect(host.begun).toEqual([]);
+    expect(await states()).toEqual([]);
+    const logged = await database.db.selectFrom("log").select("extra").where("dag_id", "=", run.dag_id).execute();
+    expect(logged).toMatchObject([{ extra: expect.stringContaining("begun 2 times") as string }]);
+  });
+
   it("keeps only as many others waiting as run at a time", async () => {
     for (let i = 0; i < 3; i++) await add((await aRun()).id);
     const host = new SaidHost();

@@ -133,7 +133,7 @@ export class CallbackRunner implements Service {
 
   async #settle(callback: DueCallback): Promise<void> {
     const { db } = this.#deps;
-    const outcome = await this.#deps.host.runCallback(callback);
+    const outcome = await this.#outcomeOf(callback);
     // Python ended because we do: the next start begins it again.
     if (this.#stopped && outcome.kind === "lost") return;
     const now = this.#kit.clock.now();
@@ -152,6 +152,13 @@ export class CallbackRunner implements Service {
       });
     }
     await finishCallback(db, callback, { state: problem ? "failed" : "success", output: problem, now });
+  }
+
+  /** One that takes Leoflow down with it is not begun for ever. */
+  async #outcomeOf(callback: DueCallback): Promise<CallbackOutcome> {
+    const before = callback.attempt - 1;
+    if (before < this.#config.attempts) return await this.#deps.host.runCallback(callback);
+    return { kind: "lost", reason: `it was begun ${before} times, and Leoflow ended before it did` };
   }
 
   #pause(): Promise<void> {
