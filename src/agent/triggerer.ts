@@ -311,11 +311,16 @@ export class Triggerer implements TriggerHost, Service {
 
   async #take(cell: Cell, reports: readonly TriggerReport[]): Promise<void> {
     // What was cancelled, or has fired already, has nothing more to say.
-    const wanted = reports.filter(({ triggerId }) => this.#cellOf.has(triggerId));
-    const ending = wanted.filter(({ kind }) => kind !== "event").map(({ triggerId }) => triggerId);
-    for (const id of ending) {
-      this.#forget(id);
-      this.#settling.add(id);
+    const wanted: TriggerReport[] = [];
+    const ending: number[] = [];
+    for (const report of reports) {
+      const { kind, triggerId } = report;
+      if (!this.#cellOf.has(triggerId)) continue;
+      wanted.push(report);
+      if (kind === "event") continue;
+      ending.push(triggerId);
+      this.#forget(triggerId);
+      this.#settling.add(triggerId);
     }
     try {
       if (wanted.length > 0) await this.#store(wanted);
