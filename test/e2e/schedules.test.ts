@@ -11,6 +11,7 @@ import {
   type Lite,
   type LiteHome,
 } from "../support/lite.ts";
+import { STORY_DAGS, tellStory, type Step } from "./schedules/story.ts";
 
 const folder = join(import.meta.dirname, "schedules");
 
@@ -25,7 +26,7 @@ beforeAll(async () => {
       cpSync(join(folder, file), join(file === "timetables.py" ? plugins : home.workspace, file));
   }
   lite = await home.start();
-  for (const dagId of ["every_two_seconds", "backfilled", "fails_on_the_second"]) await waitForDag(lite.client, dagId);
+  for (const dagId of ["every_two_seconds", "fails_on_the_second"]) await waitForDag(lite.client, dagId);
 }, 120_000);
 afterAll(() => home.remove(), 60_000);
 
@@ -82,6 +83,16 @@ async function importErrors(): Promise<Map<string, string | undefined>> {
     answer.import_errors.map(({ filename, stack_trace: trace }) => [filename, trace.trim().split("\n").at(-1)]),
   );
 }
+
+it("the story comes out as Airflow's", async () => {
+  for (const dagId of STORY_DAGS) await waitForDag(lite.client, dagId);
+  const theirs = JSON.parse(readFileSync(join(folder, "story.json"), "utf8")) as Step[];
+  const ours = await tellStory(lite.client, { pollMs: 20, patienceMs: 60_000 });
+  expect(ours.map(({ step }) => step)).toEqual(theirs.map(({ step }) => step));
+  // As JSON: what has no value there has none.
+  const plain = JSON.parse(JSON.stringify(ours)) as Step[];
+  for (const [at, { step, came }] of theirs.entries()) expect(plain[at]?.came, step).toEqual(came);
+});
 
 describe("timetables of a user's own", () => {
   it("make runs at their times, each asked in a process of its own", async () => {
@@ -199,33 +210,6 @@ describe("backfills", () => {
     return answer.backfills.map(({ logical_date: date }) => date.slice(5, 10));
   };
 
-  it("run a DAG's past backwards, with their own conf, and show themselves while they do", async () => {
-    const dagId = "backfilled";
-    const made = await create(dagId, { run_backwards: true, dag_run_conf: { who: "you" }, max_active_runs: 2 });
-    const banner = (await lite.client.call("GET", `/ui/backfills?dag_id=${dagId}&active=true`)) as {
-      backfills: Backfill[];
-    };
-    expect(banner.backfills.map(({ id }) => id)).toEqual([made.id]);
-    // Nothing runs while its DAG is paused.
-    expect(await states(dagId)).toEqual(["01-01 queued backfill", "01-02 queued backfill", "01-03 queued backfill"]);
-    await lite.client.unpause(dagId);
-    await complete(made.id);
-    expect((await states(dagId)).slice(0, 3)).toEqual([
-      "01-01 success backfill",
-      "01-02 success backfill",
-      "01-03 success backfill",
-    ]);
-    const run = (await runsOf(dagId))[1];
-    expect(run?.dag_run_id).toBe("backfill__2026-01-02T00:00:00+00:00");
-    expect(await xcomOf(lite.client, dagId, run?.dag_run_id ?? "", "say")).toEqual({
-      type: "backfill",
-      conf: { who: "you" },
-      who: "you",
-      interval: "01-02 to 01-02",
-    });
-    await expect(create(dagId, { dag_run_conf: { who: 1 } })).rejects.toThrow(/422.*Invalid input for param who/s);
-  });
-
   it("run again what they are told to, on the version they are told to", async () => {
     const dagId = "fails_on_the_second";
     await lite.client.unpause(dagId);
@@ -286,14 +270,5 @@ describe("backfills", () => {
     // A second one finds what the first left behind.
     await complete((await create(dagId, { reprocess_behavior: "failed", dag_run_conf: { path } })).id);
     expect(await past()).toEqual(["success", "success", "success"]);
-  });
-
-  it("follow a user's own timetable", async () => {
-    expect(await dryRun("raising")).toEqual([]);
-    const weekend = { from_date: "2026-02-06T00:00:00Z", to_date: "2026-02-10T00:00:00Z" };
-    expect(await dryRun("workdays", weekend)).toEqual(["02-06", "02-09", "02-10"]);
-    await complete((await create("workdays", weekend)).id);
-    const found = (await states("workdays")).filter((text) => text.startsWith("02-"));
-    expect(found).toEqual(["02-06 success backfill", "02-09 success backfill", "02-10 success backfill"]);
   });
 });

@@ -49,14 +49,13 @@ class Workdays(Timetable):
         return DataInterval.exact(run_after)
 
     def next_dagrun_info(self, *, last_automated_data_interval, restriction):
-        if last_automated_data_interval:
-            start = last_automated_data_interval.end
-        elif restriction.earliest is None:
+        if restriction.earliest is None:
             return None
-        else:
-            start = restriction.earliest.start_of("day")
-            if start < restriction.earliest:
-                start = start.add(days=1)
+        start = restriction.earliest.start_of("day")
+        if start < restriction.earliest:
+            start = start.add(days=1)
+        if last_automated_data_interval:
+            start = max(start, last_automated_data_interval.end)
         while start.weekday() > 4:
             start = start.add(days=1)
         if restriction.latest and start > restriction.latest:

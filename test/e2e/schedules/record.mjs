@@ -1,0 +1,15 @@
+// Records what Airflow makes of the story into story.json: `node test/e2e/schedules/record.mjs`. One at a time on a machine.
+import { build } from "esbuild";
+
+const outfile = new URL("../../../.cache/schedules-record.mjs", import.meta.url).pathname;
+await build({
+  entryPoints: [new URL("record.ts", import.meta.url).pathname],
+  outfile,
+  bundle: true,
+  packages: "external",
+  platform: "node",
+  target: "node20",
+  format: "esm",
+  define: { SCHEDULES_FOLDER: JSON.stringify(new URL(".", import.meta.url).pathname) },
+});
+await import(outfile);
