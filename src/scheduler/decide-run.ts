@@ -12,9 +12,15 @@ export interface RunDecision {
 
 /**
  * Decides until nothing is open but what must be written: looks up the lengths that mapped tasks expand on and writes the
- * expansions, so that the transitions that come back are of rows that exist. null: a write did not fit, read the run again.
+ * expansions, so that the transitions that come back are of rows that exist. null: a write did not fit, or the run became stale while something
+ * was written or looked up; read it again.
  */
-export async function decideRun(db: Database, run: LiveRun, now: Instant): Promise<RunDecision | null> {
+export async function decideRun(
+  db: Database,
+  run: LiveRun,
+  now: Instant,
+  isStale: () => boolean = () => false,
+): Promise<RunDecision | null> {
   const transitions: Transition[] = [];
   for (;;) {
     const decision = run.memory.decide(now);
@@ -24,6 +30,7 @@ export async function decideRun(db: Database, run: LiveRun, now: Instant): Promi
       return { transitions, runState: decision.runState, reason: decision.reason };
     const mapped = decision.lengthsNeeded.filter((taskId) => isMapped(run, taskId));
     run.memory.setLengths(await mapLengths(db, run.row.id, decision.lengthsNeeded, mapped));
+    if (isStale()) return null;
   }
 }
 

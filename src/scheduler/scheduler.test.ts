@@ -17,7 +17,7 @@ import { Scheduler } from "./scheduler.ts";
 
 const kit = { logger: pino({ level: "silent" }), clock: systemClock };
 
-type Outcome = "success" | "failed" | "hang" | "vanish" | { push: unknown; length: number };
+type Outcome = "success" | "failed" | "hang" | "vanish" | { push: unknown; length: number | null; key?: string };
 
 /** Stands where Python would be: starts each try through the real execution service and reports what the test says. */
 class ScriptedExecutor implements Executor {
@@ -58,7 +58,7 @@ class ScriptedExecutor implements Executor {
     if (typeof outcome === "object") {
       await execution.handle(workload.id, {
         type: "SetXCom",
-        key: "return_value",
+        key: outcome.key ?? "return_value",
         value: new RawJson(toJsonText(outcome.push)),
         dag_id: workload.dagId,
         run_id: workload.runId,
@@ -253,6 +253,29 @@ describe("Scheduler", () => {
       reduce: "success",
     });
     expect(executor.order.at(-1)).toBe("reduce#1");
+  });
+
+  it("lets no task run that a branch left aside, however much goes on beside", async () => {
+    const { bus, scheduler, executor } = controlPlane();
+    await scheduler.start();
+    executor.outcome = ({ taskId }) =>
+      taskId === "branch" ? { key: "skipmixin_key", push: { followed: ["taken"] }, length: null } : "success";
+    const aside = Array.from({ length: 5 }, (_, index) => `aside${index}`);
+    const dagId = await makeDagWith(
+      {
+        tasks: [
+          { id: "branch", _can_skip_downstream: true, downstream: ["taken", ...aside] },
+          { id: "taken" },
+          ...aside.map((id) => ({ id })),
+        ],
+        dag: { max_active_runs: 100, max_active_tasks: 100 },
+      },
+      { max_active_runs: 100 },
+    );
+    const runs = [];
+    for (let count = 0; count < 60; count++) runs.push(await trigger(bus, dagId));
+    for (const run of runs) await finishedAs(run, "success");
+    expect([...new Set(executor.order)].sort()).toEqual(["branch#1", "taken#1"]);
   });
 
   it("never has more at work than the parallelism, and loses none", async () => {

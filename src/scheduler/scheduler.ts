@@ -349,7 +349,8 @@ export class Scheduler implements Service {
     const decided: Decided[] = [];
     const endings: RunEnding[] = [];
     for (const run of runs) {
-      if (run.row.state !== "running") continue;
+      // What it is to be read again for may change the decision: a branch has ended meanwhile, and its choice is not known.
+      if (run.row.state !== "running" || this.#stale.has(run.row.id)) continue;
       const decision = await this.#decide(run, decided);
       const state = decision?.runState;
       if (state === "success" || state === "failed") endings.push({ run, state, reason: decision?.reason ?? null });
@@ -383,7 +384,8 @@ export class Scheduler implements Service {
 
   /** Sorts the run's transitions into what is written now and what waits for slots. */
   async #decide(run: LiveRun, decided: Decided[]): Promise<RunDecision | null> {
-    const decision = await decideRun(this.#deps.db, run, this.#kit.clock.now());
+    const isStale = (): boolean => this.#stale.has(run.row.id);
+    const decision = await decideRun(this.#deps.db, run, this.#kit.clock.now(), isStale);
     if (decision === null) {
       this.#stale.add(run.row.id);
       return null;
