@@ -1,4 +1,4 @@
-// Records what Airflow makes of the story into story.json: `node test/e2e/schedules/record.mjs`. One at a time on a machine.
+// Records what Airflow makes of the story: `node test/e2e/schedules/record.mjs && npx prettier --write test/e2e/schedules/story.json`.
 import { build } from "esbuild";
 
 const outfile = new URL("../../../.cache/schedules-record.mjs", import.meta.url).pathname;
