@@ -4,6 +4,7 @@ import { createTestDatabase, type TestDatabase } from "../../../test/support/dat
 import { makeDag, makeRun, makeTaskInstance, makeVersion } from "../../../test/support/factories.ts";
 import type { AskTimetable } from "../../domain/timetable/custom.ts";
 import { parseInstant, type Instant } from "../../kit/instant.ts";
+import { deleteDag } from "../../store/query-dags.ts";
 import { backfillRoutes, uiBackfillRoutes } from "./backfills.ts";
 
 let database: TestDatabase;
@@ -428,6 +429,14 @@ describe("a backfill", () => {
     expect((await api.get("/api/v2/backfills")).statusCode).toBe(422);
     expect((await api.get("/api/v2/backfills/999999")).json()).toEqual({ detail: "Backfill not found" });
     expect((await api.get(`/api/v2/backfills?dag_id=${one}&order_by=dag_id`)).statusCode).toBe(400);
+  });
+
+  it("goes with its DAG", async () => {
+    const dagId = await makeDaily();
+    const { id } = (await post(dagId)).body;
+    await deleteDag(database.db, dagId);
+    expect((await api.get(`/api/v2/backfills/${id}`)).statusCode).toBe(404);
+    expect(await fates(id)).toEqual([]);
   });
 
   it("is on record", async () => {
