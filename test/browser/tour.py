@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Asset, Label, Param, chain, dag, setup, task, task_
 
 NUMBERS = Asset("tour_numbers")
 
-with DAG("tour_follows", schedule=NUMBERS & Asset("tour_other")):
+with DAG("tour_follows", schedule=NUMBERS & Asset("tour_other"), is_paused_upon_creation=False):
     BashOperator(task_id="follow", bash_command="true", inlets=[NUMBERS])
 
 
