@@ -45,7 +45,7 @@ beforeAll(async () => {
     client,
     folder: home.workspace,
     versions: join(here, "versions"),
-    pollMs: 100,
+    pollMs: 400,
     concurrency: own.size + examples.size,
     scenario: (dagId: string) => (examples.has(dagId) ? exampleScenario() : scenarioOf(dagId)),
     quietMs: 1000,
