@@ -6,8 +6,8 @@ import type { Step } from "./scenarios.ts";
 /** Where the wheels have Airflow's own example DAGs, below site-packages. */
 const FOLDERS = ["airflow/example_dags", "airflow/providers/standard/example_dags"];
 
-/** Example files that need a provider to be parsed, in Airflow too, and code of theirs that is no DAG. */
-const NEED_MORE = /example_(local_)?kubernetes_executor\.py$|\/plugins(\/|$)/;
+/** Code that examples use beside DAGs. */
+const NO_DAGS = /\/plugins(\/|$)/;
 
 /** Examples without an outcome to compare, by pattern of their ids, and why. All of them must parse. */
 const LEFT_OUT: readonly (readonly [RegExp, string])[] = [
@@ -53,7 +53,7 @@ export function copyExamples(sitePackages: string, target: string): void {
   for (const folder of FOLDERS) {
     cpSync(join(sitePackages, folder), join(target, folder.replaceAll("/", "_")), {
       recursive: true,
-      filter: (path) => !/__pycache__|__init__\.py$/.test(path) && !NEED_MORE.test(path),
+      filter: (path) => !/__pycache__|__init__\.py$/.test(path) && !NO_DAGS.test(path),
     });
   }
 }
