@@ -44,8 +44,11 @@ export interface PythonRuntimeConfig {
   graceMs: number;
   heartbeatMs: number;
   timetables?: Partial<TimetableAskerConfig>;
+  warmTimeoutMs?: number;
 }
 
+/** How long a new Python may take before the old one is kept: a plugin may never end its import. */
+const WARM_TIMEOUT_MS = 120_000;
 const TASK_OVERTIME_MS = 20_000;
 /** A base zygote takes seconds to come back, so it stays longer than a DAG's. */
 const IDLE_BASE_FACTOR = 10;
@@ -69,6 +72,7 @@ export class PythonRuntime implements Service, CallbackHost {
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
   /** How many processes of an environment run triggers. */
   readonly #triggering = new Map<string, number>();
+  #renewal: Promise<void> = Promise.resolve();
   readonly #timetables: TimetableAsker;
   readonly #oom = new OomCounter();
   readonly #user = { hostname: hostname(), unixname: userInfo().username };
@@ -111,16 +115,37 @@ export class PythonRuntime implements Service, CallbackHost {
   }
 
   /**
-   * What Python imports before any file of the workspace has changed (plugins): whatever starts from now on starts in a new one.
-   * What runs goes on in the old one.
+   * What Python imports before any file of the workspace has changed (plugins): whatever starts from now on starts in a new one,
+   * as soon as that is warm. What runs goes on in the old one; so does all if the new one does not start.
    */
-  renew(): void {
-    if (this.#stopping || !this.#agent) return;
-    for (const { zygote } of this.#bases.values()) this.#retired.add(zygote);
-    this.#bases.clear();
+  renew(): Promise<void> {
+    this.#renewal = this.#renewal.then(async () => {
+      await Promise.all([...this.#bases.keys()].map((environment) => this.#renewBase(environment)));
+    });
+    return this.#renewal;
+  }
+
+  async #renewBase(environment: string): Promise<void> {
+    if (this.#stopping) return;
+    const fresh = this.#makeBase(environment);
+    // Ended with the others if we are stopped meanwhile.
+    this.#retired.add(fresh);
+    const timer = setTimeout(() => void fresh.stop(), this.#config.warmTimeoutMs ?? WARM_TIMEOUT_MS);
+    try {
+      await fresh.control();
+    } catch (error) {
+      this.#kit.logger.error({ err: error, environment }, "Python does not start anew; the one from before goes on");
+      return;
+    } finally {
+      clearTimeout(timer);
+    }
+    if (this.#stopping) return;
+    const old = this.#bases.get(environment);
+    if (old) this.#retired.add(old.zygote);
+    this.#retired.delete(fresh);
+    this.#bases.set(environment, { zygote: fresh, usedAt: performance.now() });
     // Unused ones end by themselves.
-    this.#zygotes.clear();
-    this.warm().catch((error: unknown) => this.#kit.logger.error({ err: error }, "python does not start"));
+    for (const key of [...this.#zygotes.keys()]) if (environmentOf(key) === environment) this.#zygotes.delete(key);
   }
 
   /** Process id of the environment's base zygote, when it has one. */
@@ -278,7 +303,7 @@ export class PythonRuntime implements Service, CallbackHost {
       this.#retired.delete(zygote);
       void zygote.stop();
     }
-    const busy = new Set([...this.#zygotes.keys()].map((key) => (JSON.parse(key) as [string])[0]));
+    const busy = new Set([...this.#zygotes.keys()].map(environmentOf));
     for (const [environment, { zygote, usedAt }] of this.#bases) {
       const idle = performance.now() - usedAt > this.#config.idleSeconds * 1000 * IDLE_BASE_FACTOR;
       const isBusy = busy.has(environment) || (this.#triggering.get(environment) ?? 0) > 0;
@@ -294,8 +319,14 @@ export class PythonRuntime implements Service, CallbackHost {
       known.usedAt = performance.now();
       return known.zygote;
     }
+    const zygote = this.#makeBase(environment);
+    this.#bases.set(environment, { zygote, usedAt: performance.now() });
+    return zygote;
+  }
+
+  #makeBase(environment: string): BaseZygote {
     const { runtimeDir, workspace, env } = this.#config;
-    const base = new BaseZygote(
+    return new BaseZygote(
       this.#kit,
       { agent: this.#socket() },
       {
@@ -311,12 +342,15 @@ export class PythonRuntime implements Service, CallbackHost {
         },
       },
     );
-    this.#bases.set(environment, { zygote: base, usedAt: performance.now() });
-    return base;
   }
 
   #socket(): AgentSocket {
     if (!this.#agent) throw new Error("not started");
     return this.#agent;
   }
+}
+
+/** Of a DAG zygote's key. */
+function environmentOf(key: string): string {
+  return (JSON.parse(key) as [string])[0];
 }

@@ -213,9 +213,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   );
 
   const plugins = new PluginsFolder(pythonEnv["AIRFLOW__CORE__PLUGINS_FOLDER"] ?? join(airflowHome, "plugins"), () => {
-    runtime.renew();
-    runCreator.pluginsChanged();
-    workspace.reparseAll();
+    void runtime.renew().then(() => {
+      runCreator.pluginsChanged();
+      workspace.reparseAll();
+    });
   });
   const host = hostname();
   const jobs: number[] = [];
