@@ -6,7 +6,8 @@ import { formatBytes } from "../src/kit/bytes.ts";
 import { databaseBytes } from "../src/store/table-sizes.ts";
 import { bareDump, createFilledHome, onDatastore, printTable, secondsSince, shell, shown } from "./filled-home.ts";
 
-declare const BENCH_ROOT: string;
+declare const SCRIPT_FOLDER: string;
+const BENCH_ROOT = join(SCRIPT_FOLDER, "..");
 
 // Backup and restore of a datastore of 1 GB by the commands that a user runs, beside pg_dump and psql alone.
 

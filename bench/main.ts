@@ -8,7 +8,8 @@ import { Client, sleep } from "./client.ts";
 import { commitFloorMs, forkFloorMs, median } from "./floors.ts";
 import { footprint } from "./processes.ts";
 
-declare const BENCH_ROOT: string;
+declare const SCRIPT_FOLDER: string;
+const BENCH_ROOT = join(SCRIPT_FOLDER, "..");
 
 const HELP = `npm run bench -- [options]
   --against URL   run the DAG rows against any server with Airflow's REST API (it must have bench/dags)

@@ -1,3 +1,4 @@
+// Records what Airflow makes of the DAGs beside this file: `nice -n 15 node test/script.mjs test/conformance/record.ts [--python PYTHON] [--only REGEXP] [--keep]`
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +12,7 @@ import { pages } from "./outcome.ts";
 import { readRecordings, writeRecordings } from "./recordings.ts";
 import { scenarioOf } from "./scenarios.ts";
 
-declare const CONFORMANCE_FOLDER: string;
+declare const SCRIPT_FOLDER: string;
 
 const PORT = 18480;
 const { values: options } = parseArgs({
@@ -34,12 +35,12 @@ const { values: options } = parseArgs({
 const folder = mkdtempSync(join(tmpdir(), "conformance-"));
 const dags = join(folder, "dags");
 mkdirSync(dags);
-const to = options.to ?? join(CONFORMANCE_FOLDER, options.examples ? "examples.jsonl" : "recordings.jsonl");
+const to = options.to ?? join(SCRIPT_FOLDER, options.examples ? "examples.jsonl" : "recordings.jsonl");
 const note = (text: string) => console.log(`${new Date().toISOString().slice(11, 19)} ${text}`);
 const python = options.python ?? (await airflowPython());
 prepareDags(python, dags);
 note(`starting Airflow in ${folder}`);
-const airflow = await startAirflow(python, folder, dags, PORT, settingsOfPlugins(join(CONFORMANCE_FOLDER, "plugins")));
+const airflow = await startAirflow(python, folder, dags, PORT, settingsOfPlugins(join(SCRIPT_FOLDER, "plugins")));
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => void airflow.stop().then(() => process.exit(1)));
 }
@@ -48,7 +49,7 @@ try {
   const target = {
     client: airflow.client,
     folder: dags,
-    versions: join(CONFORMANCE_FOLDER, "versions"),
+    versions: join(SCRIPT_FOLDER, "versions"),
     pollMs: 1500,
     concurrency: 20,
     scenario: options.examples ? exampleScenario : scenarioOf,
@@ -87,10 +88,10 @@ function prepareDags(interpreter: string, target: string): void {
     const sitePackages = execFileSync(interpreter, ["-c", where], { encoding: "utf8" }).trim();
     return copyExamples(sitePackages, target);
   }
-  cpSync(join(CONFORMANCE_FOLDER, "dags"), target, { recursive: true });
+  cpSync(join(SCRIPT_FOLDER, "dags"), target, { recursive: true });
   execFileSync(
     interpreter,
-    [join(CONFORMANCE_FOLDER, "generator.py"), target, ...(options.seeds === undefined ? [] : [options.seeds])],
+    [join(SCRIPT_FOLDER, "generator.py"), target, ...(options.seeds === undefined ? [] : [options.seeds])],
     { stdio: "inherit" },
   );
 }

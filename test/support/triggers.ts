@@ -33,7 +33,7 @@ export interface RunningTriggerer {
 export async function startTestTriggers(): Promise<TestTriggers> {
   const t = await startTestRuntime();
   const file = "deferral_triggers.py";
-  cpSync(join(import.meta.dirname, "../e2e/deferral", file), join(t.workspace, file));
+  cpSync(join(import.meta.dirname, "../../test/e2e/deferral", file), join(t.workspace, file));
   await t.runtime.warm();
   const made: Triggerer[] = [];
   let nextTrigger = 1;

@@ -1,4 +1,4 @@
-"""DAGs whose callbacks note that they were called. They also run on Airflow itself: see record.mjs."""
+"""DAGs whose callbacks note that they were called. They also run on Airflow itself: see record.ts."""
 
 from __future__ import annotations
 

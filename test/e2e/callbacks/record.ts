@@ -1,3 +1,4 @@
+// Records what Airflow makes of the DAGs beside this file: `nice -n 15 node test/script.mjs test/e2e/callbacks/record.ts [DAG …]`
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,7 +6,7 @@ import { sleep } from "../../../bench/client.ts";
 import { airflowPython, startAirflow } from "../../conformance/airflow.ts";
 import { COMPARED, notesFile, outcomeOf, type CallbackOutcome } from "./outcome.ts";
 
-declare const CALLBACKS_FOLDER: string;
+declare const SCRIPT_FOLDER: string;
 
 const only = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), "callbacks-record-"));
@@ -14,14 +15,14 @@ const notes = join(folder, "notes");
 mkdirSync(dags);
 mkdirSync(notes);
 for (const file of ["callbacks.py", "callback_functions.py", "../deferral/deferral_triggers.py"]) {
-  cpSync(join(CALLBACKS_FOLDER, file), join(dags, file.split("/").at(-1) as string));
+  cpSync(join(SCRIPT_FOLDER, file), join(dags, file.split("/").at(-1) as string));
 }
 process.env["CALLBACK_NOTES"] = notes;
 process.env["PYTHONPATH"] = dags;
 const airflow = await startAirflow(await airflowPython(), folder, dags, 18_490);
 try {
   const { client } = airflow;
-  const file = join(CALLBACKS_FOLDER, "outcomes.json");
+  const file = join(SCRIPT_FOLDER, "outcomes.json");
   const known = existsSync(file) ? readFileSync(file, "utf8") : "{}";
   const outcomes = JSON.parse(known) as Record<string, CallbackOutcome>;
   const wanted = only.length > 0 ? only : [...COMPARED];

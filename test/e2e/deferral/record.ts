@@ -1,15 +1,18 @@
+// Records what Airflow makes of the DAGs beside this file into outcomes.json.
+//   PYTHONPATH=test/e2e/deferral AIRFLOW__CORE__DAGS_FOLDER=$PWD/test/e2e/deferral airflow standalone    (everyone is admin)
+//   node test/script.mjs test/e2e/deferral/record.ts http://127.0.0.1:8080 [DAG …]
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, sleep } from "../../../bench/client.ts";
 import { COMPARED, outcomeOf, prepare, type Outcome } from "./outcome.ts";
 
-declare const DEFERRAL_FOLDER: string;
+declare const SCRIPT_FOLDER: string;
 
 const [base = "http://127.0.0.1:8080", ...only] = process.argv.slice(2);
 const client = new Client(base);
 await client.login("admin", "admin");
 await prepare(client);
-const file = join(DEFERRAL_FOLDER, "outcomes.json");
+const file = join(SCRIPT_FOLDER, "outcomes.json");
 const outcomes = (existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {}) as Record<string, Outcome>;
 const dags = only.length > 0 ? only : [...COMPARED];
 for (const dag of dags) {

@@ -1,4 +1,4 @@
-"""DAGs whose tasks ask people. They also run on Airflow itself: see record.mjs."""
+"""DAGs whose tasks ask people. They also run on Airflow itself: see record.ts."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+// Records what Airflow makes of the DAGs beside this file: `nice -n 15 node test/script.mjs test/e2e/people/record.ts [DAG …]`
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,16 +6,16 @@ import { sleep } from "../../../bench/client.ts";
 import { airflowPython, startAirflow } from "../../conformance/airflow.ts";
 import { play, SCENARIOS, type PeopleOutcome } from "./outcome.ts";
 
-declare const PEOPLE_FOLDER: string;
+declare const SCRIPT_FOLDER: string;
 
 const folder = mkdtempSync(join(tmpdir(), "people-record-"));
 const dags = join(folder, "dags");
 mkdirSync(dags);
-for (const file of ["people.py", "tries.py"]) cpSync(join(PEOPLE_FOLDER, file), join(dags, file));
+for (const file of ["people.py", "tries.py"]) cpSync(join(SCRIPT_FOLDER, file), join(dags, file));
 const airflow = await startAirflow(await airflowPython(), folder, dags, 18_494);
 try {
   const { client } = airflow;
-  const file = join(PEOPLE_FOLDER, "outcomes.json");
+  const file = join(SCRIPT_FOLDER, "outcomes.json");
   const outcomes = JSON.parse(existsSync(file) ? readFileSync(file, "utf8") : "{}") as Record<string, PeopleOutcome>;
   const only = process.argv.slice(2);
   const waiting = Object.keys(SCENARIOS).filter((dag) => only.length === 0 || only.includes(dag));

@@ -1,4 +1,4 @@
-"""DAGs whose tasks are retried by policies of their own. They also run on Airflow itself: see record.mjs."""
+"""DAGs whose tasks are retried by policies of their own. They also run on Airflow itself: see record.ts."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+// Records what Airflow makes of the DAGs beside this file: `node test/script.mjs test/e2e/schedules/record.ts && npx prettier --write test/e2e/schedules/story.json`
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,14 +6,14 @@ import { sleep } from "../../../bench/client.ts";
 import { airflowPython, startAirflow } from "../../conformance/airflow.ts";
 import { STORY_DAGS, tellStory } from "./story.ts";
 
-declare const SCHEDULES_FOLDER: string;
+declare const SCRIPT_FOLDER: string;
 const PORT = 18580;
 
 const folder = mkdtempSync(join(tmpdir(), "leoflow-schedules-reference-"));
 const [dags, plugins] = [join(folder, "dags"), join(folder, "plugins")];
 for (const each of [dags, plugins]) mkdirSync(each);
-cpSync(join(SCHEDULES_FOLDER, "story.py"), join(dags, "story.py"));
-cpSync(join(SCHEDULES_FOLDER, "timetables.py"), join(plugins, "timetables.py"));
+cpSync(join(SCRIPT_FOLDER, "story.py"), join(dags, "story.py"));
+cpSync(join(SCRIPT_FOLDER, "timetables.py"), join(plugins, "timetables.py"));
 const airflow = await startAirflow(await airflowPython(), folder, dags, PORT, {
   AIRFLOW__CORE__PLUGINS_FOLDER: plugins,
 });
@@ -39,7 +40,7 @@ try {
     patienceMs: 900_000,
     onStep: ({ step, came }) => console.log(step, JSON.stringify(came)),
   });
-  writeFileSync(join(SCHEDULES_FOLDER, "story.json"), `${JSON.stringify(story, null, 1)}\n`);
+  writeFileSync(join(SCRIPT_FOLDER, "story.json"), `${JSON.stringify(story, null, 1)}\n`);
 } finally {
   await airflow.stop();
 }
