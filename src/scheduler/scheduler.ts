@@ -272,7 +272,11 @@ export class Scheduler implements Service {
     }
     if (this.#pausedChanged) {
       this.#pausedChanged = false;
+      const before = this.#paused;
       this.#paused = await pausedDags(this.#deps.db);
+      for (const { row } of this.#runs.values()) {
+        if (before.has(row.dag_id) && !this.#paused.has(row.dag_id)) this.#dirty.add(row.id);
+      }
     }
   }
 

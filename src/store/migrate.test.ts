@@ -5,7 +5,14 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
 import { bundleProgram, firstJson, until, type BundledProgram } from "../../test/support/run-typescript.ts";
 import { UserError } from "../kit/user-error.ts";
-import { forceSchemaVersion, migrate, MigrationError, runsWithoutTransaction, schemaStatus } from "./migrate.ts";
+import {
+  MIGRATION_LOCK,
+  forceSchemaVersion,
+  migrate,
+  MigrationError,
+  runsWithoutTransaction,
+  schemaStatus,
+} from "./migrate.ts";
 import { loadMigrations, type Migration } from "./migrations.ts";
 
 let database: TestDatabase;
@@ -59,11 +66,21 @@ describe("migrate", () => {
   });
 
   it("D2: applies a new migration once, also when two start together", async () => {
-    const known = withExtra(extra(9001, "create table extra (id integer); select pg_sleep(0.2)"));
-    let waited = 0;
-    const one = () => migrate(database.pool, { migrations: known, onWait: () => waited++ });
+    const known = withExtra(extra(9001, "create table extra (id integer)"));
+    // One that is at it already, so that both have to wait.
+    const other = new pg.Client(database.config);
+    await other.connect();
+    await other.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
+    let waiting = 0;
+    const one = () =>
+      migrate(database.pool, {
+        migrations: known,
+        onWait: () => {
+          if (++waiting === 2) void other.end();
+        },
+      });
     expect((await Promise.all([one(), one()])).flat()).toEqual([9001]);
-    expect(waited).toBe(1);
+    expect(waiting).toBe(2);
   });
 
   it("leaves the old schema, to the last statement, when any of the pending migrations fails", async () => {

@@ -6,7 +6,8 @@ import { splitStatements } from "./sql-statements.ts";
 
 export { newerSchemaMessage, schemaStatus, type SchemaStatus } from "./schema-status.ts";
 
-const MIGRATION_LOCK = 0x1e0f10;
+/** The advisory lock of whoever migrates. */
+export const MIGRATION_LOCK = 0x1e0f10;
 /** How long a migration waits for a table that another program holds. Nothing else of ours is connected then. */
 const LOCK_TIMEOUT = "60s";
 const LOCK_NOT_AVAILABLE = "55P03";
