@@ -55,11 +55,11 @@ export type DagParam = readonly [
   param: {
     /** Its default; null when it has none. */
     value: JsonValue;
-    hasValue: boolean;
     schema: JsonValue;
     description: string | null;
     source: string | null;
   },
+  hasValue: boolean,
 ];
 
 export interface TaskNode {

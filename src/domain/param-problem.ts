@@ -12,7 +12,7 @@ export function paramProblem(
   params: readonly DagParam[],
   conf: Readonly<Record<string, JsonValue>> | null,
 ): string | null {
-  for (const [name, { value, hasValue, schema }] of params) {
+  for (const [name, { value, schema }, hasValue] of params) {
     const isGiven = conf !== null && Object.hasOwn(conf, name);
     const taken = isGiven ? (conf[name] as JsonValue) : value;
     const problem = isGiven || hasValue ? problemOf(taken, schema) : "No value passed";

@@ -153,7 +153,7 @@ describe("parseSerializedDag", () => {
       type: "airflow.timetables.trigger.DeltaTriggerTimetable",
       data: { delta: 3600, interval: 0 },
     });
-    expect(graph.tasks.get("b")).toMatchObject({ upstream: ["a"], params: [["n", { value: 1 }]] });
+    expect(graph.tasks.get("b")).toMatchObject({ upstream: ["a"], params: [["n", { value: 1 }, true]] });
     expect(graph.root.children).toHaveLength(2);
   });
 

@@ -162,17 +162,17 @@ export function parseParams(value: JsonValue | undefined): DagParam[] {
     : Object.entries(objectOf(value));
   return pairs.map(([name, param]): DagParam => {
     if (!isObject(param) || !("__class" in param)) {
-      return [name, { value: decodeValue(param), hasValue: true, schema: {}, description: null, source: null }];
+      return [name, { value: decodeValue(param), schema: {}, description: null, source: null }, true];
     }
     return [
       name,
       {
         value: decodeValue(param["default"] ?? null),
-        hasValue: "default" in param && !isNotSet(param["default"]),
         schema: decodeValue(param["schema"] ?? {}) ?? {},
         description: textOr(param["description"], null),
         source: textOr(param["source"], null),
       },
+      "default" in param && !isNotSet(param["default"]),
     ];
   });
 }
