@@ -55,7 +55,8 @@ export async function startVisit(options: VisitOptions): Promise<Visit> {
   let lastChange = Date.now();
   const touch = () => (lastChange = Date.now());
   page.on("request", (request) => {
-    pending.add(request);
+    // A worker's script from memory tells of no end.
+    if (!request.url().startsWith("blob:")) pending.add(request);
     touch();
   });
   page.on("requestfinished", (request) => {

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from "fastify";
 import { Type, type Static } from "typebox";
 import { exactStringify } from "../../kit/exact-json.ts";
 import type { Instant } from "../../kit/instant.ts";
@@ -37,7 +38,7 @@ export type TriggerBody = Partial<Static<typeof triggerBody>>;
 
 /** `POST /dags/{dag_id}/dagRuns`. */
 export function triggerRoutes(app: TypedApp, context: ApiContext): void {
-  const { db, bus } = context;
+  const { db } = context;
 
   app.post(
     "/dags/:dag_id/dagRuns",
@@ -54,26 +55,9 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
       const versionId = await requireDag(context, dagId);
       const version = { versionId, graph: await context.graph(versionId) };
       const run = await planRun(context, version, body, { dates, runType: "manual" });
-      checkRunId(run.runId);
       checkReserved(run.runId);
-      checkParams(version.graph.params, (body.conf ?? null) as Record<string, JsonValue> | null);
-      const userName = userOf(request).name;
-      const made = await createDagRun(db, {
-        dagId,
-        ...run,
-        runType: "manual",
-        conf: confOf(body, bodyText(request)),
-        triggeredBy: request.headers.referer ? "ui" : "rest_api",
-        triggeringUserName: userName,
-        note: body.note || null,
-        noteUserId: userName,
-      });
-      if (made.kind === "no_dag") throw notFound(`The Dag with ID: \`${dagId}\` was not found`);
-      if (made.kind === "exists") throw uniqueConflict("The Dag has a run with this run id or logical date already");
-      bus.publish({ kind: "dag-run", dagRunId: made.id });
-      const row = await findDagRunSummary(db, dagId, run.runId);
-      if (!row) throw notFound(`The DagRun \`${run.runId}\` was deleted at once`);
-      return sendRaw(reply, toDagRunResponse(row));
+      const triggeredBy = request.headers.referer ? "ui" : "rest_api";
+      return sendRaw(reply, await makeRun(context, request, version, { ...run, runType: "manual", triggeredBy }));
     },
   );
 
@@ -88,6 +72,34 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
       throw badRequest(`Dag with dag_id: '${dagId}' does not allow manual runs`);
     }
   }
+}
+
+/** Makes a run as planned, with the conf and the note of the request, and answers it as it was made: a moment later it runs. */
+export async function makeRun(
+  { db, bus }: ApiContext,
+  request: FastifyRequest,
+  { graph }: DagVersionOfRun,
+  run: Awaited<ReturnType<typeof planRun>> & { runType: DagRunType; triggeredBy: string },
+) {
+  const { dagId } = graph;
+  const body = request.body as TriggerBody;
+  checkRunId(run.runId);
+  checkParams(graph.params, (body.conf ?? null) as Record<string, JsonValue> | null);
+  const userName = userOf(request).name;
+  const made = await createDagRun(db, {
+    dagId,
+    ...run,
+    conf: confOf(body, bodyText(request)),
+    triggeringUserName: userName,
+    note: body.note || null,
+    noteUserId: userName,
+  });
+  if (made.kind === "no_dag") throw notFound(`The Dag with ID: \`${dagId}\` was not found`);
+  if (made.kind === "exists") throw uniqueConflict("The Dag has a run with this run id or logical date already");
+  const row = await findDagRunSummary(db, dagId, run.runId);
+  bus.publish({ kind: "dag-run", dagRunId: made.id });
+  if (!row) throw notFound(`The DagRun \`${run.runId}\` was deleted at once`);
+  return toDagRunResponse(row);
 }
 
 /** What Airflow's `TriggerDAGRunPostBody.validate_context` works out. */
@@ -160,7 +172,7 @@ export function datesOf(body: TriggerBody): Dates {
 }
 
 /** Numbers stay as they were written; no conf is an empty one. */
-export function confOf(body: TriggerBody, text: string): JsonText {
+function confOf(body: TriggerBody, text: string): JsonText {
   const exact = body.conf ? exactConf(text) : undefined;
   return (exact === undefined ? JSON.stringify(body.conf ?? {}) : exactStringify(exact)) as JsonText;
 }
@@ -168,7 +180,7 @@ export function confOf(body: TriggerBody, text: string): JsonText {
 const GENERATED_RUN_ID = /^(?:manual|scheduled|asset_triggered)__(?:\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00)$/;
 const ALLOWED_RUN_ID = /^[A-Za-z0-9_.~:+-]+$/;
 
-export function checkRunId(runId: string): void {
+function checkRunId(runId: string): void {
   if (runId.includes("..")) throw badRequest(`The run_id '${runId}' must not contain '..' to prevent path traversal`);
   if (!GENERATED_RUN_ID.test(runId) && !ALLOWED_RUN_ID.test(runId)) {
     throw badRequest(
