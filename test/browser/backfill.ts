@@ -5,9 +5,20 @@ const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visib
 
 async function fillDate(page: Page, which: "first" | "last", date: string): Promise<void> {
   await dialog(page).getByText("Select date and time")[which]().click();
-  await page.getByPlaceholder("YYYY/MM/DD").fill(date);
+  const day = page.getByPlaceholder("YYYY/MM/DD");
+  await day.fill(date);
   await page.getByPlaceholder("HH:mm").fill("00:00");
-  await page.keyboard.press("Escape");
+  // The popover hears the key only once it is wholly open, and is gone a while after it.
+  for (;;) {
+    await page.keyboard.press("Escape");
+    if (
+      await day.waitFor({ state: "hidden", timeout: 2000 }).then(
+        () => true,
+        () => false,
+      )
+    )
+      return;
+  }
 }
 
 /** Asks for a backfill in the form; in its banner pauses, unpauses and cancels it. The DAG is paused, so that it stays a while. */
