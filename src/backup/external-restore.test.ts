@@ -151,6 +151,19 @@ describe("leoflow-server restore", () => {
     expect(await ask(name, `select val from ${replaced}.variable where key = 'v0'`)).toEqual([{ val: "before" }]);
   });
 
+  it("takes what reading DAG files has written, and other schemas, for nobody's work", async () => {
+    const { name, databaseUrl } = await newDatabase();
+    await restore({ databaseUrl });
+    await ask(name, "delete from variable");
+    await ask(name, "insert into asset (name, uri) values ('orders', 's3://orders')");
+    await restore({ databaseUrl, dryRun: true });
+    await ask(name, "create schema reports");
+    await ask(name, "create table reports.daily as select 1 as day");
+    await restore({ databaseUrl, dryRun: true });
+    await ask(name, "insert into asset_event (asset_id, timestamp) select id, now() from asset");
+    await expect(restore({ databaseUrl, dryRun: true })).rejects.toThrow("refusing: restore would overwrite the data");
+  });
+
   it("refuses a database that a server uses", async () => {
     const { name, databaseUrl } = await newDatabase();
     const other = new pg.Client({ connectionString: server.url(name) });

@@ -93,15 +93,16 @@ export async function restoreExternally(options: ExternalRestoreOptions): Promis
 
   const replaced = await withTarget(options, async (client) => {
     await refuseUsers(client, database);
-    const holds = await holdsUserRows(client);
-    if (holds && !options.force) {
+    if (!options.force && (await holdsUserRows(client, "public"))) {
       throw new UserError(
         `refusing: restore would overwrite the data in ${database}; pass --force to confirm, or name an empty database`,
         { fix: "run the same command with --force: what is there is kept in a schema of its own" },
       );
     }
     if (dryRun) return { schema: undefined, rows: undefined };
-    return restoreOver(client, options, verified, { keep: holds, config });
+    // Another schema stays as it is, but may use what is in this one, and would lose that with it.
+    const keep = await holdsUserRows(client);
+    return restoreOver(client, options, verified, { keep, config });
   });
   const { entries, ...about } = manifest;
   return {

@@ -101,19 +101,24 @@ export async function moveDagFiles(client: pg.Client, workspace: string): Promis
   );
 }
 
-/** What starting Leoflow writes by itself: rows of these are nobody's work. */
+/** What starting Leoflow and reading DAG files writes by itself: rows of these are nobody's work. */
 const MADE_BY_STARTING = [
   ...["schema_migrations", "dag", "dag_tag", "dag_version", "dag_warning", "import_error"],
+  ...["asset", "asset_active", "asset_alias", "asset_watcher", "deadline_alert"],
+  ...["dag_schedule_asset_reference", "dag_schedule_asset_alias_reference"],
+  ...["dag_schedule_asset_name_reference", "dag_schedule_asset_uri_reference"],
+  ...["task_outlet_asset_reference", "task_inlet_asset_reference"],
   ...["job", "log", "revoked_token", "trigger"],
 ];
 
-/** Whether a database holds anything that somebody would miss: runs, variables, connections, or what we do not know. */
-export async function holdsUserRows(client: pg.Client): Promise<boolean> {
+/** Whether a database, or its schema `only`, holds anything that somebody would miss: runs, variables, or what we do not know. */
+export async function holdsUserRows(client: pg.Client, only?: "public"): Promise<boolean> {
   const { rows: tables } = await client.query<{ schema: string; name: string }>(
     `select table_schema as schema, table_name as name from information_schema.tables
      where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')
+       and table_schema = coalesce($2, table_schema)
        and not (table_schema = 'public' and table_name = any($1))`,
-    [MADE_BY_STARTING],
+    [MADE_BY_STARTING, only],
   );
   for (const { schema, name } of tables) {
     const condition = schema === "public" && name === "pool" ? "where pool <> 'default_pool'" : "";
