@@ -11,132 +11,88 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeFakeRelease } from "../../test/release/fake-release.ts";
-import { createUser, type User } from "../../test/release/installer.ts";
+import { describe, expect, it } from "vitest";
+import { filesIn, KEPT, KEPT_TOO, useInstalledHome } from "../../test/support/installed-home.ts";
 import { bundleProgram, firstJson, until } from "../../test/support/run-typescript.ts";
 import { contentsOf } from "../../test/support/machine.ts";
 import { acquireHomeLock } from "./home-lock.ts";
-import { resolvePaths, type LeoflowPaths } from "./paths.ts";
-import { planUninstall, uninstall, type UninstallPlan } from "./uninstall.ts";
+import { resolvePaths } from "./paths.ts";
+import { planUninstall, uninstall } from "./uninstall.ts";
 
-let user: User;
-let paths: LeoflowPaths;
-beforeEach(async () => {
-  user = createUser();
-  makeFakeRelease(user.releases, "0.1.0");
-  const { code, output } = await user.install({ PATH: process.env["PATH"], SHELL: "/bin/dash" });
-  expect(code, output).toBe(0);
-  paths = { ...resolvePaths(join(user.home, ".leoflow")), program: realpathSync(join(user.lib, "current")) };
-  writeHome();
-});
-afterEach(() => user.remove());
-
-const workspace = () => join(user.home, "my dags");
-const KEPT = ["config.yaml", "managed-postgres/data/PG_VERSION", "managed-postgres/password", "setup.json"];
-const KEPT_TOO = ["logs/leoflow.log", "notes", "snapshots/one.tar.gz", "versions/abc/dag.py"];
-const MADE_AGAIN = [
-  "cache/ui",
-  "managed-postgres/postgres-18.6.3/bin/postgres",
-  "python/uv/bin/uv",
-  "venv/.leoflow-deps",
-  "venvs/etl/pyvenv.cfg",
-];
-
-/** An installation's files, as far as an uninstall looks at them. */
-function writeHome(): void {
-  for (const file of [...KEPT, ...KEPT_TOO, ...MADE_AGAIN]) {
-    mkdirSync(dirname(join(paths.home, file)), { recursive: true });
-    writeFileSync(join(paths.home, file), file);
-  }
-  writeFileSync(paths.config, `# mine\nworkspace: ${workspace()}\nfernet_key: ${"A".repeat(43)}=\n`);
-  mkdirSync(workspace());
-  writeFileSync(join(workspace(), "dag.py"), "print()");
-}
-
-const options = (purge: boolean) => ({ paths, environment: { userHome: user.home }, purge });
-async function plan(purge = false): Promise<UninstallPlan> {
-  const found = await planUninstall(options(purge));
-  if (!found) throw new Error("there is something to remove");
-  return found;
-}
-async function remove(purge = false): Promise<string[]> {
-  const problems = await uninstall(options(purge), await plan(purge), { onStep: () => undefined });
-  return problems.map(({ path, problem }) => `${path}: ${problem}`);
-}
-const filesIn = (folder: string) =>
-  Object.entries(contentsOf(folder))
-    .filter(([, kind]) => kind.startsWith("file"))
-    .map(([name]) => name)
-    .sort();
+const home = useInstalledHome();
+const { workspace, options, plan, remove } = home;
 
 describe("plain", () => {
   it("removes the program and what is made again, and keeps what is the user's byte for byte (U1)", async () => {
-    const profile = join(user.home, ".profile");
-    expect(readFileSync(profile, "utf8")).toContain(user.bin);
+    const profile = join(home.user.home, ".profile");
+    expect(readFileSync(profile, "utf8")).toContain(home.user.bin);
     writeFileSync(profile, `# before\n${readFileSync(profile, "utf8")}# after, without an end`);
-    const [config, dags] = [readFileSync(paths.config, "utf8"), contentsOf(workspace())];
+    const [config, dags] = [readFileSync(home.paths.config, "utf8"), contentsOf(workspace())];
     const { goes, stays } = await plan();
     expect(goes.map(({ path }) => path)).toEqual([
-      ...["leoflow", "leoflow-server", "leoflow-agent"].map((name) => join(user.bin, name)),
-      user.lib,
+      ...["leoflow", "leoflow-server", "leoflow-agent"].map((name) => join(home.user.bin, name)),
+      home.user.lib,
       profile,
-      ...["cache", "managed-postgres/postgres-18.6.3", "python", "venv", "venvs"].map((name) => join(paths.home, name)),
+      ...["cache", "managed-postgres/postgres-18.6.3", "python", "venv", "venvs"].map((name) =>
+        join(home.paths.home, name),
+      ),
     ]);
     expect(goes.find(({ what }) => what === "Airflow's packages")?.bytes).toBe("venv/.leoflow-deps".length);
-    expect(stays.map(({ path }) => path)).toEqual(expect.arrayContaining([paths.config, workspace()]));
+    expect(stays.map(({ path }) => path)).toEqual(expect.arrayContaining([home.paths.config, workspace()]));
 
     expect(await remove()).toEqual([]);
-    expect(filesIn(paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
-    expect(readFileSync(paths.config, "utf8")).toBe(config);
+    expect(filesIn(home.paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
+    expect(readFileSync(home.paths.config, "utf8")).toBe(config);
     expect(contentsOf(workspace())).toEqual(dags);
-    expect(existsSync(user.lib)).toBe(false);
-    expect(contentsOf(user.bin)).toEqual({ "": "folder 755" });
+    expect(existsSync(home.user.lib)).toBe(false);
+    expect(contentsOf(home.user.bin)).toEqual({ "": "folder 755" });
     expect(readFileSync(profile, "utf8")).toBe("# before\n# after, without an end");
   });
 
   it("can be run again, and installed again", async () => {
     await remove();
-    expect(await planUninstall({ ...options(false), paths: { ...paths, program: user.home } })).toMatchObject({
-      goes: [],
-    });
-    expect((await user.install()).code).toBe(0);
-    expect(await user.versions()).toEqual(["0.1.0", "0.1.0", "0.1.0"]);
-    expect(filesIn(paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
+    expect(await planUninstall({ ...options(false), paths: { ...home.paths, program: home.user.home } })).toMatchObject(
+      {
+        goes: [],
+      },
+    );
+    expect((await home.user.install()).code).toBe(0);
+    expect(await home.user.versions()).toEqual(["0.1.0", "0.1.0", "0.1.0"]);
+    expect(filesIn(home.paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
   });
 
   it("removes a program that is inside the home", async () => {
-    const bin = join(paths.home, "bin");
-    expect((await user.install({ LEOFLOW_INSTALL_DIR: bin })).code).toBe(0);
-    paths = { ...paths, program: realpathSync(join(paths.home, "lib/leoflow/current")) };
+    const bin = join(home.paths.home, "bin");
+    expect((await home.user.install({ LEOFLOW_INSTALL_DIR: bin })).code).toBe(0);
+    home.paths = { ...home.paths, program: realpathSync(join(home.paths.home, "lib/leoflow/current")) };
     expect(await remove()).toEqual([]);
-    expect(filesIn(paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
-    expect(existsSync(user.lib)).toBe(true);
-    await user.install({ LEOFLOW_INSTALL_DIR: bin });
+    expect(filesIn(home.paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
+    expect(existsSync(home.user.lib)).toBe(true);
+    await home.user.install({ LEOFLOW_INSTALL_DIR: bin });
     expect(await remove(true)).toEqual([]);
-    expect(existsSync(paths.home)).toBe(false);
+    expect(existsSync(home.paths.home)).toBe(false);
   });
 
   it("leaves a checkout, Homebrew's files and another's PATH line alone", async () => {
-    const checkout = resolvePaths(paths.home).program;
-    const found = await planUninstall({ ...options(false), paths: { ...paths, program: checkout } });
-    expect(found?.goes.every(({ path }) => path.startsWith(paths.home))).toBe(true);
+    const checkout = resolvePaths(home.paths.home).program;
+    const found = await planUninstall({ ...options(false), paths: { ...home.paths, program: checkout } });
+    expect(found?.goes.every(({ path }) => path.startsWith(home.paths.home))).toBe(true);
     expect(found?.notes).toEqual([`Leoflow itself is in ${checkout}, a folder of yours; it is left alone`]);
-    const cellar = join(user.home, "Cellar/leoflow/0.1.0/libexec");
+    const cellar = join(home.user.home, "Cellar/leoflow/0.1.0/libexec");
     mkdirSync(cellar, { recursive: true });
-    const brewed = await planUninstall({ ...options(false), paths: { ...paths, program: cellar } });
+    const brewed = await planUninstall({ ...options(false), paths: { ...home.paths, program: cellar } });
     expect(brewed?.notes).toEqual(["Leoflow itself came with Homebrew: `brew uninstall leoflow` removes it"]);
 
-    const elsewhere = join(user.home, "elsewhere/bin");
-    await user.install({ PATH: process.env["PATH"], SHELL: "/bin/dash", LEOFLOW_INSTALL_DIR: elsewhere });
+    const elsewhere = join(home.user.home, "elsewhere/bin");
+    await home.user.install({ PATH: process.env["PATH"], SHELL: "/bin/dash", LEOFLOW_INSTALL_DIR: elsewhere });
     await remove();
-    const profile = readFileSync(join(user.home, ".profile"), "utf8");
+    const profile = readFileSync(join(home.user.home, ".profile"), "utf8");
     expect(profile).toContain(elsewhere);
-    expect(profile).not.toContain(`"${user.bin}:`);
+    expect(profile).not.toContain(`"${home.user.bin}:`);
   });
 
   it("knows nothing to remove where there is neither a home nor a program (U5)", async () => {
-    const nowhere = { ...resolvePaths(join(user.home, "none")), program: user.home };
+    const nowhere = { ...resolvePaths(join(home.user.home, "none")), program: home.user.home };
     expect(await planUninstall({ ...options(true), paths: nowhere })).toBeUndefined();
   });
 });
@@ -144,25 +100,25 @@ describe("plain", () => {
 it.runIf(process.getuid?.() === 0)("tells of a program that it may not remove, and removes the rest (U7)", async () => {
   const bundle = await bundleProgram(join(import.meta.dirname, "../../test/release/uninstall-program.ts"));
   const NOBODY = 65534;
-  chmodSync(dirname(user.home), 0o755);
-  for (const folder of [user.home, paths.home, workspace()])
+  chmodSync(dirname(home.user.home), 0o755);
+  for (const folder of [home.user.home, home.paths.home, workspace()])
     execFileSync("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
-  execFileSync("chown", ["-R", "0:0", join(user.home, ".local")]);
-  chownSync(user.home, NOBODY, NOBODY);
+  execFileSync("chown", ["-R", "0:0", join(home.user.home, ".local")]);
+  chownSync(home.user.home, NOBODY, NOBODY);
   try {
     const child = bundle.start(
-      [paths.home, user.home, paths.program, "plain"],
+      [home.paths.home, home.user.home, home.paths.program, "plain"],
       ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"],
     );
     const { problems } = await firstJson<{ problems: { path: string; problem: string; isProgram: boolean }[] }>(child);
     expect(problems.map(({ path }) => path)).toEqual(
       ["leoflow-server", "leoflow-agent"]
-        .map((name) => join(user.bin, name))
-        .concat(user.lib, join(user.bin, "leoflow")),
+        .map((name) => join(home.user.bin, name))
+        .concat(home.user.lib, join(home.user.bin, "leoflow")),
     );
     expect(problems.every(({ problem, isProgram }) => isProgram && problem === "permission denied")).toBe(true);
-    expect(filesIn(paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
-    expect(await user.versions()).toEqual(["0.1.0", "0.1.0", "0.1.0"]);
+    expect(filesIn(home.paths.home)).toEqual([...KEPT, ...KEPT_TOO].sort());
+    expect(await home.user.versions()).toEqual(["0.1.0", "0.1.0", "0.1.0"]);
   } finally {
     bundle.remove();
   }
@@ -171,16 +127,16 @@ it.runIf(process.getuid?.() === 0)("tells of a program that it may not remove, a
 describe("purge", () => {
   it("removes the home, the workspace and the program (U2)", async () => {
     expect(await remove(true)).toEqual([]);
-    expect(existsSync(paths.home)).toBe(false);
+    expect(existsSync(home.paths.home)).toBe(false);
     expect(existsSync(workspace())).toBe(false);
-    expect(filesIn(user.home)).toEqual([".profile", "setup-calls"]);
+    expect(filesIn(home.user.home)).toEqual([".profile", "setup-calls"]);
   });
 
   it("follows a home and a workspace that are links", async () => {
-    const disk = join(user.home, "disk");
+    const disk = join(home.user.home, "disk");
     mkdirSync(disk);
     for (const [link, name] of [
-      [paths.home, "leoflow"],
+      [home.paths.home, "leoflow"],
       [workspace(), "dags"],
     ] as const) {
       execFileSync("mv", [link, join(disk, name)]);
@@ -188,7 +144,7 @@ describe("purge", () => {
     }
     expect(await remove(true)).toEqual([]);
     expect(contentsOf(disk)).toEqual({ "": expect.stringMatching(/^folder/) as string });
-    expect(existsSync(paths.home)).toBe(false);
+    expect(existsSync(home.paths.home)).toBe(false);
     expect(existsSync(workspace())).toBe(false);
   });
 
@@ -203,26 +159,26 @@ describe("purge", () => {
     [resolvePaths("/").program, "is part of Leoflow's own folder"],
     [join(resolvePaths("/").program, "examples"), "is part of Leoflow's own folder"],
   ])("refuses the workspace %s before anything is removed", async (folder, reason) => {
-    symlinkSync(user.home, join(user.home, "link"));
-    writeFileSync(paths.config, `workspace: "${folder}"\n`);
-    paths = { ...paths, program: resolvePaths("/").program };
-    const before = contentsOf(user.home);
+    symlinkSync(home.user.home, join(home.user.home, "link"));
+    writeFileSync(home.paths.config, `workspace: "${folder}"\n`);
+    home.paths = { ...home.paths, program: resolvePaths("/").program };
+    const before = contentsOf(home.user.home);
     await expect(plan(true)).rejects.toThrow(`refusing to purge: the workspace`);
     await expect(plan(true)).rejects.toThrow(reason);
-    expect(contentsOf(user.home)).toEqual(before);
+    expect(contentsOf(home.user.home)).toEqual(before);
     // A plain uninstall does not touch it, and so need not mind.
     await plan(false);
   });
 
   it("does not guess a workspace where the settings are gone or cannot be read", async () => {
-    mkdirSync(join(user.home, "leoflow"));
-    rmSync(paths.config);
-    expect((await plan(true)).notes).toEqual([`${paths.config} is not there, so no workspace is known to remove`]);
-    writeFileSync(paths.config, "workspace: [");
+    mkdirSync(join(home.user.home, "leoflow"));
+    rmSync(home.paths.config);
+    expect((await plan(true)).notes).toEqual([`${home.paths.config} is not there, so no workspace is known to remove`]);
+    writeFileSync(home.paths.config, "workspace: [");
     expect((await plan(true)).notes[0]).toContain("the workspace stays, because it is not known");
     expect(await remove(true)).toEqual([]);
     expect(existsSync(workspace())).toBe(true);
-    expect(existsSync(join(user.home, "leoflow"))).toBe(true);
+    expect(existsSync(join(home.user.home, "leoflow"))).toBe(true);
   });
 
   it("names work that only this folder holds", async () => {
@@ -249,10 +205,10 @@ describe("what runs", () => {
       setInterval(() => undefined, 1000);
       process.on("SIGTERM", () => setTimeout(() => (held.lock.release(), process.exit(0)), 200));
       console.log("{}");`;
-    const entry = join(user.home, "holder.ts");
+    const entry = join(home.user.home, "holder.ts");
     writeFileSync(entry, script);
     const bundle = await bundleProgram(entry);
-    const child = bundle.start([paths.lock]);
+    const child = bundle.start([home.paths.lock]);
     await firstJson(child);
     const found = await plan();
     expect(found.running?.pid).toBe(child.pid);
@@ -260,17 +216,17 @@ describe("what runs", () => {
     await uninstall(options(false), found, { onStep: (text) => steps.push(text) });
     expect(steps).toEqual([`Stopping Leoflow (process ${child.pid})`]);
     await until(() => child.exitCode === 0, "it ended well");
-    expect(existsSync(paths.lock)).toBe(false);
+    expect(existsSync(home.paths.lock)).toBe(false);
     bundle.remove();
   });
 
   it("does not mind the lock of one that was killed", async () => {
     const ended = spawn("true");
     await new Promise((closed) => ended.once("close", closed));
-    writeFileSync(paths.lock, JSON.stringify({ pid: ended.pid, started: "1" }));
+    writeFileSync(home.paths.lock, JSON.stringify({ pid: ended.pid, started: "1" }));
     expect((await plan()).running).toBeUndefined();
     expect(await remove(true)).toEqual([]);
-    expect(existsSync(paths.home)).toBe(false);
-    expect("lock" in (await acquireHomeLock(paths.lock))).toBe(true);
+    expect(existsSync(home.paths.home)).toBe(false);
+    expect("lock" in (await acquireHomeLock(home.paths.lock))).toBe(true);
   });
 });
