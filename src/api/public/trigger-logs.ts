@@ -54,24 +54,42 @@ async function triggerLogsBeside(tryLog: string): Promise<string[]> {
   }
 }
 
+interface LineStream {
+  lines: AsyncGenerator<string>;
+  line: string;
+  at: string;
+}
+
 /** The lines of several logs in the order of time. A line without a time stays behind the one before it. */
 export async function* mergedLines(files: readonly FileStretch[]): AsyncGenerator<string> {
-  const streams = [];
-  for (const { path, stretch } of files) {
-    const lines = linesOf(path, stretch);
-    const stream = { lines, line: "", at: "" };
-    if (await advance(stream)) streams.push(stream);
+  const [only, another] = files;
+  if (only && !another) {
+    yield* linesOf(only.path, only.stretch);
+    return;
   }
-  while (streams.length > 0) {
-    let first = 0;
-    for (let i = 1; i < streams.length; i++) if (streams[i]!.at < streams[first]!.at) first = i;
-    const stream = streams[first]!;
-    yield stream.line;
-    if (!(await advance(stream))) streams.splice(first, 1);
+  const streams: LineStream[] = [];
+  const opened: AsyncGenerator<string>[] = [];
+  try {
+    for (const { path, stretch } of files) {
+      const lines = linesOf(path, stretch);
+      opened.push(lines);
+      const stream = { lines, line: "", at: "" };
+      if (await advance(stream)) streams.push(stream);
+    }
+    while (streams.length > 0) {
+      let first = 0;
+      for (let i = 1; i < streams.length; i++) if (streams[i]!.at < streams[first]!.at) first = i;
+      const stream = streams[first]!;
+      yield stream.line;
+      if (!(await advance(stream))) streams.splice(first, 1);
+    }
+  } finally {
+    // Who reads may go away before the end.
+    await Promise.all(opened.map((lines) => lines.return(undefined)));
   }
 }
 
-async function advance(stream: { lines: AsyncGenerator<string>; line: string; at: string }): Promise<boolean> {
+async function advance(stream: LineStream): Promise<boolean> {
   const next = await stream.lines.next();
   if (next.done) return false;
   stream.line = next.value;
