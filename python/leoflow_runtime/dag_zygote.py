@@ -82,20 +82,25 @@ class DagZygote(ForkServer):
             raise ValueError(command["op"])
 
     def _run_callback(self, command: Command) -> NoReturn:
+        _own_random_numbers()
         # Imported only where it runs.
         from leoflow_runtime import callbacks
 
         callbacks.run(command, self.agent, self.bag, self.directory, self.file)
 
 
+def _own_random_numbers() -> None:
+    """Python's own generator reseeds itself after a fork; numpy's would give every child the same numbers."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+
+
 def _run_task(agent: AgentConnection, token: str) -> NoReturn:
+    _own_random_numbers()
     requests = agent.open("requests", token)
     log_channel.log_to(agent.open("logs", token))
     stdout = agent.open("stdout", token)
     stderr = agent.open("stderr", token)
-    if "numpy" in sys.modules:
-        # Python's own generator reseeds itself after a fork; numpy's would give every task the same numbers.
-        sys.modules["numpy"].random.seed()
 
     def target() -> None:
         # Forked ahead of its task: nothing is logged or started before there is one.

@@ -27,6 +27,7 @@ beforeAll(async () => {
     `def alert(text, context):\n    note("alert", f"{text!r} {context['deadline']['id']}")\n${NOTE}`,
   );
   python.write("d.py", FILE);
+  python.write("chance.py", CHANCE);
   await python.runtime.warm();
 });
 afterAll(async () => {
@@ -102,6 +103,22 @@ def in_the_file(context, *, n):
     note("in_the_file", f"{n} {context['dag_run']['run_id']}")
 `;
 
+/** With what the zygote would have imported of numpy. */
+const CHANCE = `${NOTE}
+import random, sys, types
+from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+
+sys.modules["numpy"] = types.ModuleType("numpy")
+sys.modules["numpy"].random = random.Random(1)
+
+def draws(context):
+    note("draws", str(sys.modules["numpy"].random.random()))
+
+with DAG("chance", schedule=None, on_failure_callback=draws):
+    EmptyOperator(task_id="t")
+`;
+
 const dagRun = (dagId = "d") => {
   const { dag_run } = taskContext() as { dag_run: Record<string, unknown> };
   return { ...dag_run, dag_id: dagId, state: "failed" };
@@ -161,6 +178,15 @@ describe("a DAG's callbacks", () => {
     }));
     await run({ kind: "dag", state: "failed", msg: "", dag_run: dagRun("asks"), ti: null }, { dagId: "asks" });
     expect(noted("asks")).toBe("secret\n");
+  });
+
+  it("draw other random numbers each time", async () => {
+    const data = { kind: "dag", state: "failed", msg: "", dag_run: dagRun("chance"), ti: null };
+    const where = { dagId: "chance", dagRelPath: "chance.py" };
+    for (let i = 0; i < 2; i++) expect(await run(data, where)).toEqual({ kind: "done", errors: [] });
+    const [one, another] = noted("draws").trim().split("\n");
+    expect(another).toBeDefined();
+    expect(another).not.toBe(one);
   });
 
   it("are ended when they take too long, with all they started", async () => {
