@@ -7,11 +7,10 @@ import type { Executor, Workload } from "../src/domain/workload.ts";
 import { systemClock } from "../src/kit/clock.ts";
 import { RunCreator } from "../src/scheduler/run-creator.ts";
 import { Scheduler } from "../src/scheduler/scheduler.ts";
-import { createDagRun } from "../src/store/dag-run-creation.ts";
 import { VersionCache } from "../src/store/dag-versions.ts";
 import { openDatabase, type OpenDatabase } from "../src/store/database.ts";
 import { migrate } from "../src/store/migrate.ts";
-import { makeDag, makeVersion, unique } from "../test/support/factories.ts";
+import { makeDag, makeVersion, triggerRun } from "../test/support/factories.ts";
 import { createHome, prepareSharedHome } from "../test/support/home.ts";
 import { sleep } from "./client.ts";
 import { commitFloorMs, median } from "./floors.ts";
@@ -147,23 +146,6 @@ async function makeDagOf({ database }: Bench, tasks: object[], dag: Record<strin
   return dagId;
 }
 
-async function trigger({ database }: Bench, { bus }: Plane, dagId: string): Promise<void> {
-  const made = await createDagRun(database.db, {
-    dagId,
-    runId: unique("manual__"),
-    runType: "manual",
-    logicalDate: null,
-    dataIntervalStart: null,
-    dataIntervalEnd: null,
-    runAfter: systemClock.now(),
-    conf: null,
-    triggeredBy: "rest_api",
-    triggeringUserName: "admin",
-  });
-  if (made.kind !== "created") throw new Error(made.kind);
-  bus.publish({ kind: "dag-run", dagRunId: made.id });
-}
-
 /** Seconds until all of these runs have ended, from the first trigger, and the share of one core that Node took. */
 async function timeRuns(
   bench: Bench,
@@ -173,7 +155,7 @@ async function timeRuns(
   const cpu = process.cpuUsage();
   const began = performance.now();
   const goal = plane.ended() + dagIds.length;
-  await Promise.all(dagIds.map((dagId) => trigger(bench, plane, dagId)));
+  await Promise.all(dagIds.map((dagId) => triggerRun(bench.database.db, plane.bus, dagId)));
   while (plane.ended() < goal) await sleep(2);
   const seconds = (performance.now() - began) / 1000;
   const used = process.cpuUsage(cpu);

@@ -19,7 +19,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
 import { sharedHome } from "../../test/support/home.ts";
-import { until } from "../../test/support/run-typescript.ts";
+import { until } from "../../test/support/until.ts";
 import { programVersion } from "../kit/version.ts";
 import { silentProgress } from "../lite/progress.ts";
 import { ensurePostgres } from "../lite/postgres/install.ts";
@@ -213,11 +213,11 @@ describe("an end in the middle", () => {
       const calledOff = new AbortController();
       const backup = createBackup(options({ signal: calledOff.signal, passphrase: "x" }));
       backup.catch(() => undefined);
-      await until(async () => (await dumps()).length === 1, "pg_dump runs");
+      await until("pg_dump runs", async () => (await dumps()).length === 1);
       expect(readdirSync(join(folder, "home")).some((name) => name.startsWith(".leoflow-backup-"))).toBe(true);
       calledOff.abort(new Error("called off"));
       await expect(backup).rejects.toThrow("called off");
-      await until(async () => (await dumps()).length === 0, "pg_dump is gone");
+      await until("pg_dump is gone", async () => (await dumps()).length === 0);
     });
     expect(readdirSync(folder).sort()).toEqual(["home", "workspace"]);
     expect(readdirSync(join(folder, "home")).sort()).toEqual(["config.yaml", "versions"]);
@@ -227,7 +227,7 @@ describe("an end in the middle", () => {
     await whileDumping(async (dumps) => {
       const backup = createBackup(options());
       backup.catch(() => undefined);
-      await until(async () => (await dumps()).length === 1, "pg_dump runs");
+      await until("pg_dump runs", async () => (await dumps()).length === 1);
       for (const pid of await dumps()) await database.pool.query("select pg_terminate_backend($1)", [pid]);
       await expect(backup).rejects.toThrow(/^pg_dump failed: pg_dump: error: query failed/);
     });
@@ -255,10 +255,10 @@ it("the connection's password is on no command line", async () => {
   const client = await database.pool.connect();
   await client.query("begin; lock table variable in access exclusive mode");
   const backup = createBackup(options());
-  await until(() => {
+  await until("pg_dump runs", () => {
     lines.push(...execFileSync("ps", ["-eo", "args"], { encoding: "utf8" }).split("\n"));
     return lines.some((line) => /pg_dump .*--snapshot/.test(line) && !line.includes("ps "));
-  }, "pg_dump runs");
+  });
   await client.query("rollback");
   client.release();
   await backup;
@@ -273,10 +273,10 @@ it("the dump is of one moment, while others write", async () => {
   const client = await database.pool.connect();
   await client.query("begin; lock table xcom in access exclusive mode");
   const backup = createBackup(options());
-  await until(async () => {
+  await until("pg_dump waits", async () => {
     const { rows } = await client.query("select 1 from pg_locks where not granted");
     return rows.length > 0;
-  }, "pg_dump waits");
+  });
   // The backup has begun: it does not see this any more.
   await database.pool.query("insert into variable (key, val) values ('later', 'x')");
   await client.query("rollback");

@@ -18,17 +18,12 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { runOnTerminal } from "../../test/release/pty.ts";
 import { sharedHome, sharedUv } from "../../test/support/home.ts";
-import {
-  createLiteHome,
-  runPath,
-  triggerDag,
-  until,
-  waitForRun,
-  type Lite,
-  type LiteHome,
-} from "../../test/support/lite.ts";
+import { createLiteHome, runPath, triggerDag, waitForRun, type Lite, type LiteHome } from "../../test/support/lite.ts";
+import { canMount, OWN_MOUNTS } from "../../test/support/mounts.ts";
+import { until } from "../../test/support/until.ts";
 import { extractArchive, verifyArchive } from "../backup/archive.ts";
 import { connectionEnvironment } from "../backup/pg-dump.ts";
+import { withClient } from "../backup/staging-database.ts";
 import { programVersion } from "../kit/version.ts";
 import { runCommand } from "../lite/command.ts";
 import { databaseOf } from "../lite/postgres/managed-postgres.ts";
@@ -120,15 +115,8 @@ function readIfThere(file: string): string {
 }
 
 /** A connection of our own to the home's database, while Lite runs. */
-async function onDatabase<T>(work: (client: pg.Client) => Promise<T>, database?: string): Promise<T> {
-  const client = new pg.Client({ ...runningDatabase(), ...(database ? { database } : {}) });
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
-}
+const onDatabase = <T>(work: (client: pg.Client) => Promise<T>, database?: string) =>
+  withClient({ ...runningDatabase(), ...(database ? { database } : {}) }, work);
 
 function runningDatabase() {
   const managed = join(home.home, "managed-postgres");
@@ -452,20 +440,11 @@ describe("while it is stopped", () => {
   });
 });
 
-const canMount = (() => {
-  try {
-    execFileSync("unshare", ["-Um", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
 describe.runIf(canMount)("a full disk", () => {
   const onDisk = (size: string, args: string[]) => {
     const script = `mount -t tmpfs -o size=${size} none "$0" && "$@"; code=$?; ls -A "$0" >&2; exit $code`;
     mkdirSync(join(folder, "disk"));
-    return begin(args, {}, ["unshare", "-Um", "--map-root-user", "sh", "-c", script, join(folder, "disk")]).end;
+    return begin(args, {}, [...OWN_MOUNTS, "sh", "-c", script, join(folder, "disk")]).end;
   };
 
   it("is seen before the work", async () => {

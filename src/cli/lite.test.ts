@@ -1,12 +1,12 @@
-import { execFileSync } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { createHome } from "../../test/support/home.ts";
-import { bundleProgram, until, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { canMount, OWN_MOUNTS } from "../../test/support/mounts.ts";
+import { bundleProgram, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { until } from "../../test/support/until.ts";
 
 // Bad days as a user meets them: the whole program, its exit code and its two lines on stderr.
 vi.setConfig({ testTimeout: 90_000 });
@@ -28,25 +28,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-interface Ended {
-  code: number | null;
-  errors: string;
-}
-
-/** stderr goes into a file, because the program's own pipe is for stdout. */
-function lite(
-  args: string[],
-  wrapper: string[] = [],
-): { child: ChildProcess; ended: Promise<Ended>; output: () => string } {
-  const errors = join(folder, `stderr-${performance.now()}`);
-  const child = program.start(["lite", ...args], [...wrapper, "sh", "-c", `exec "$0" "$@" 2>'${errors}'`]);
-  let output = "";
-  child.stdout?.on("data", (data: Buffer) => (output += data.toString()));
-  const ended = new Promise<Ended>((done) =>
-    child.once("close", (code) => done({ code, errors: readFileSync(errors, "utf8") })),
-  );
-  return { child, ended, output: () => output };
-}
+const lite = (args: string[], wrapper: string[] = []) => program.run(["lite", ...args], wrapper);
 
 async function takenPort(): Promise<{ port: number; free: () => Promise<void> }> {
   const server = createServer();
@@ -95,7 +77,7 @@ it("a second one on the same home, then Ctrl-C", async () => {
   const { port, free } = await takenPort();
   await free();
   const first = lite(["--port", String(port)]);
-  await until(() => first.output().includes("Leoflow is ready"), "the first is ready", 60_000);
+  await until("the first is ready", () => first.output().includes("Leoflow is ready"));
   expect(first.output()).toMatch(/Password {3}\w{5}-\w{5}-\w{5}-\w{5} /);
   const second = await lite(["--port", String(port + 1)]).ended;
   expect(second.code).toBe(1);
@@ -111,15 +93,6 @@ it("a second one on the same home, then Ctrl-C", async () => {
   remove();
 });
 
-const canMount = (() => {
-  try {
-    execFileSync("unshare", ["-Um", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
 it.runIf(canMount)("disk full", async () => {
   const disk = join(folder, "disk");
   mkdirSync(disk);
@@ -127,7 +100,7 @@ it.runIf(canMount)("disk full", async () => {
   const { port, free } = await takenPort();
   await free();
   const mounted = 'mount -t tmpfs -o size=30m none "$0" && exec "$@"';
-  const wrapper = ["unshare", "-Um", "--map-root-user", "sh", "-c", mounted, disk];
+  const wrapper = [...OWN_MOUNTS, "sh", "-c", mounted, disk];
   const { code, errors } = await lite(["--port", String(port)], wrapper).ended;
   expect(code).toBe(1);
   expect(errors).toContain(

@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,7 +7,9 @@ import { createHome } from "../../test/support/home.ts";
 import { backUp, makeInstallation, stateOf, type Installation } from "../../test/support/installation.ts";
 import { encryptFile } from "../backup/encryption.ts";
 import { resolvePaths } from "../lite/paths.ts";
-import { bundleProgram, until, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { canMount, OWN_MOUNTS } from "../../test/support/mounts.ts";
+import { bundleProgram, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { until } from "../../test/support/until.ts";
 
 // The command as a user runs it: the whole program, its lines and its exit code.
 
@@ -35,19 +36,8 @@ afterAll(() => {
 });
 
 /** Starts `leoflow lite restore` for a user whose home is above `home`. */
-function restore(home: string, args: string[], wrapper: string[] = []) {
-  const errors = join(folder, `stderr-${performance.now()}`);
-  const child = program.start(
-    ["lite", "restore", ...args],
-    [...wrapper, "env", `HOME=${dirname(home)}`, `LEOFLOW_HOME=${home}`, "sh", "-c", `exec "$0" "$@" 2>'${errors}'`],
-  );
-  let output = "";
-  child.stdout?.on("data", (data: Buffer) => (output += data.toString()));
-  const ended = new Promise<{ code: number | null; output: string; errors: string }>((done) =>
-    child.once("close", (code) => done({ code, output, errors: readFileSync(errors, "utf8") })),
-  );
-  return { child, ended, output: () => output };
-}
+const restore = (home: string, args: string[], wrapper: string[] = []) =>
+  program.run(["lite", "restore", ...args], [...wrapper, "env", `HOME=${dirname(home)}`, `LEOFLOW_HOME=${home}`]);
 
 function newHome() {
   const home = createHome();
@@ -123,7 +113,7 @@ it("Ctrl-C in the middle of psql leaves all as it was", async () => {
     "workspace/dag.py": "# slow\n",
   });
   const { child, ended, output } = restore(home, ["-i", slow, "--force", "--workspace", join(userHome, "leoflow")]);
-  await until(() => output().includes("▸ replaying datastore"), "psql runs", 60_000);
+  await until("psql runs", () => output().includes("▸ replaying datastore"));
   child.kill("SIGINT");
   const { code } = await ended;
   expect(code).toBe(130);
@@ -132,21 +122,12 @@ it("Ctrl-C in the middle of psql leaves all as it was", async () => {
   expect(await stateOf(target.paths, target.workspace)).toEqual(before);
 });
 
-const canMount = (() => {
-  try {
-    execFileSync("unshare", ["-Um", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
 it.runIf(canMount)("a disk that is too small, and one that becomes full, leave nothing behind", async () => {
   const disk = join(folder, "disk");
   mkdirSync(disk);
   // The disk is the program's own, so what is left on it is looked at from there.
   const onDisk = (megabytes: number) => [
-    ...["unshare", "-Um", "--map-root-user", "sh", "-c"],
+    ...[...OWN_MOUNTS, "sh", "-c"],
     `mount -t tmpfs -o size=${megabytes}m none "$0" && mkdir -p "$0/user/.leoflow" && ` +
       `cp -a '${source.paths.managedPostgres}/'postgres-* '${source.paths.venv}' "$0/user/.leoflow/" && ` +
       `mkdir "$0/user/.leoflow/managed-postgres" && mv "$0/user/.leoflow/"postgres-* "$0/user/.leoflow/managed-postgres" && ` +

@@ -8,7 +8,8 @@ import { runOnTerminal } from "../../test/release/pty.ts";
 import { createDocker } from "../../test/support/docker.ts";
 import { createHome } from "../../test/support/home.ts";
 import { createLiteHome, processesOf } from "../../test/support/lite.ts";
-import { bundleProgram, until, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { bundleProgram, type BundledProgram } from "../../test/support/run-typescript.ts";
+import { until } from "../../test/support/until.ts";
 import { resolvePaths, type LeoflowPaths } from "../lite/paths.ts";
 import { chooseIdentity } from "../lite/postgres/identity.ts";
 import { ManagedPostgres } from "../lite/postgres/managed-postgres.ts";
@@ -143,11 +144,11 @@ it("stops a PostgreSQL that a killed Leoflow left (U7)", async () => {
   const identity = await chooseIdentity({ folder: paths.managedPostgres, dataDir });
   const [postgres = "", ...args] = identity.wrap([join(bin, "postgres"), "-D", dataDir]);
   const left = spawn(postgres, args, { stdio: "ignore", detached: true });
-  await until(() => readPostmasterFile(dataDir)?.status === "ready", "PostgreSQL is ready");
+  await until("PostgreSQL is ready", () => readPostmasterFile(dataDir)?.status === "ready");
   const { code, out, err } = await uninstall(["--yes"]);
   expect(code, err).toBe(0);
   expect(out).toContain("Stopped a PostgreSQL that an earlier Leoflow had left");
-  await until(() => left.exitCode === 0, "PostgreSQL ended in order");
+  await until("PostgreSQL ended in order", () => left.exitCode === 0);
 });
 
 it("removes with --purge the Docker volume of this home, and no other's (U6)", async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { createLiteHome, ADMIN, PASSWORD, type Lite, type LiteHome } from "../../test/support/lite.ts";
-import { until } from "../../test/support/run-typescript.ts";
+import { until } from "../../test/support/until.ts";
 import { generatePassword, verifyPassword } from "../kit/password.ts";
 import { loadOrCreateConfig } from "./config-file.ts";
 import { resolvePaths, type LeoflowPaths } from "./paths.ts";
@@ -158,10 +158,10 @@ describe("while Lite is stopped", () => {
     child.stdout.on("data", (data: Buffer) => (shown += data.toString()));
     const ended = new Promise((done) => child.once("close", done));
     for (const question of ["Enter makes one", "New password again"]) {
-      await until(() => shown.includes(question), `it asks: ${question}`);
+      await until(`it asks: ${question}`, () => shown.includes(question));
       child.stdin.write("typed by hand\r");
     }
-    await until(() => shown.includes("✓"), "it is done");
+    await until("it is done", () => shown.includes("✓"));
     child.stdin.end();
     await ended;
     expect(shown).not.toContain("typed by hand");

@@ -13,7 +13,8 @@ import {
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { filesIn, KEPT, KEPT_TOO, useInstalledHome } from "../../test/support/installed-home.ts";
-import { bundleProgram, firstJson, until } from "../../test/support/run-typescript.ts";
+import { bundleProgram, firstJson } from "../../test/support/run-typescript.ts";
+import { until } from "../../test/support/until.ts";
 import { contentsOf } from "../../test/support/machine.ts";
 import { acquireHomeLock } from "./home-lock.ts";
 import { resolvePaths } from "./paths.ts";
@@ -215,7 +216,7 @@ describe("what runs", () => {
     const steps: string[] = [];
     await uninstall(options(false), found, { onStep: (text) => steps.push(text) });
     expect(steps).toEqual([`Stopping Leoflow (process ${child.pid})`]);
-    await until(() => child.exitCode === 0, "it ended well");
+    await until("it ended well", () => child.exitCode === 0);
     expect(existsSync(home.paths.lock)).toBe(false);
     bundle.remove();
   });

@@ -2,6 +2,7 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
 import { makeDag, makeRun, makeTaskInstance, makeVersion, unique } from "../../test/support/factories.ts";
+import { until } from "../../test/support/until.ts";
 import type { ReprocessBehavior } from "../domain/backfill.ts";
 import { EventBus } from "../domain/events.ts";
 import type { TaskExecution } from "../domain/task-execution.ts";
@@ -174,14 +175,6 @@ async function backfill(
   });
   if (made.kind !== "created") throw new Error(made.kind);
   return made.id;
-}
-
-async function until(what: string, condition: () => Promise<boolean> | boolean): Promise<void> {
-  const end = Date.now() + 20_000;
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`did not come: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 const runs = (executor: HeldExecutor, days: string[]) =>

@@ -1,7 +1,8 @@
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
-import { makeDag, makeVersion, unique } from "../../test/support/factories.ts";
+import { makeDag, makeVersion, triggerRun } from "../../test/support/factories.ts";
+import { until } from "../../test/support/until.ts";
 import { createTaskExecution } from "../execution/task-execution.ts";
 import { systemClock } from "../kit/clock.ts";
 import { fernet, newFernetKey } from "../kit/fernet.ts";
@@ -145,38 +146,15 @@ async function makeDagWith(shape: Shape, columns = {}): Promise<string> {
   return dag.dag_id;
 }
 
-async function trigger(bus: EventBus, dagId: string, runAfter = systemClock.now()): Promise<number> {
-  const made = await createDagRun(database.db, {
-    dagId,
-    runId: unique("manual__"),
-    runType: "manual",
-    logicalDate: null,
-    dataIntervalStart: null,
-    dataIntervalEnd: null,
-    runAfter,
-    conf: null,
-    triggeredBy: "rest_api",
-    triggeringUserName: "admin",
-  });
-  if (made.kind !== "created") throw new Error(made.kind);
-  bus.publish({ kind: "dag-run", dagRunId: made.id });
-  return made.id;
-}
+const trigger = (bus: EventBus, dagId: string) => triggerRun(database.db, bus, dagId);
 
 async function stateOf(runId: number): Promise<string> {
   const row = await database.db.selectFrom("dag_run").select("state").where("id", "=", runId).executeTakeFirstOrThrow();
   return row.state;
 }
 
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const end = Date.now() + 8000;
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error("condition was not reached");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-const finishedAs = (runId: number, state: string) => until(async () => (await stateOf(runId)) === state);
+const comesTo = (runId: number, state: string) =>
+  until(`run ${runId} is ${state}`, async () => (await stateOf(runId)) === state);
 
 async function taskStates(runId: number): Promise<Record<string, string | null>> {
   const rows = await database.db
@@ -199,10 +177,10 @@ describe("Scheduler", () => {
       tasks: [{ id: "a", downstream: ["b"] }, { id: "b", downstream: ["c"] }, { id: "c" }],
     });
     const run = await trigger(bus, dagId);
-    await finishedAs(run, "success");
+    await comesTo(run, "success");
     expect(executor.order).toEqual(["a#1", "b#1", "c#1"]);
     expect(await taskStates(run)).toEqual({ a: "success", b: "success", c: "success" });
-    await until(async () => finished.length === 1);
+    await until("its end is told", () => finished.length === 1);
   });
 
   it("retries after the delay, then fails what is behind", async () => {
@@ -213,7 +191,7 @@ describe("Scheduler", () => {
       tasks: [{ id: "a", downstream: ["b"], retries: 1, retry_delay: 0.05 }, { id: "b" }],
     });
     const run = await trigger(bus, dagId);
-    await finishedAs(run, "failed");
+    await comesTo(run, "failed");
     expect(executor.order).toEqual(["a#1", "a#2"]);
     expect(await taskStates(run)).toEqual({ a: "failed", b: "upstream_failed" });
   });
@@ -244,7 +222,7 @@ describe("Scheduler", () => {
       ],
     });
     const run = await trigger(bus, dagId);
-    await finishedAs(run, "success");
+    await comesTo(run, "success");
     expect(await taskStates(run)).toEqual({
       generate: "success",
       "each[0]": "success",
@@ -274,7 +252,7 @@ describe("Scheduler", () => {
     );
     const runs = [];
     for (let count = 0; count < 60; count++) runs.push(await trigger(bus, dagId));
-    for (const run of runs) await finishedAs(run, "success");
+    for (const run of runs) await comesTo(run, "success");
     expect([...new Set(executor.order)].sort()).toEqual(["branch#1", "taken#1"]);
   });
 
@@ -291,7 +269,7 @@ describe("Scheduler", () => {
       dag: { max_active_tasks: 64 },
     });
     const run = await trigger(bus, dagId);
-    await finishedAs(run, "success");
+    await comesTo(run, "success");
     expect(executor.order).toHaveLength(40);
     expect(most).toBeLessThanOrEqual(3);
   });
@@ -303,12 +281,12 @@ describe("Scheduler", () => {
     const paused = await makeDagWith({ tasks: [{ id: "a" }] }, { is_paused: true });
     const limited = await makeDagWith({ tasks: [{ id: "a" }], dag: { max_active_runs: 1 } });
     const runs = [await trigger(bus, paused), await trigger(bus, limited), await trigger(bus, limited)];
-    await until(async () => (await stateOf(runs[1] as number)) === "running");
+    await comesTo(runs[1] as number, "running");
     await scheduler.settled();
     expect(await Promise.all(runs.map(stateOf))).toEqual(["queued", "running", "queued"]);
     await database.db.updateTable("dag").set({ is_paused: false }).where("dag_id", "=", paused).execute();
     bus.publish({ kind: "dag", dagId: paused });
-    await until(async () => (await stateOf(runs[0] as number)) === "running");
+    await comesTo(runs[0] as number, "running");
   });
 
   it("pauses a DAG whose last runs have all failed", async () => {
@@ -325,7 +303,7 @@ describe("Scheduler", () => {
       ["failed", "failed", true],
     ] as const) {
       executor.outcome = () => outcome;
-      await finishedAs(await trigger(bus, dagId), state);
+      await comesTo(await trigger(bus, dagId), state);
       await scheduler.settled();
       expect(await isPaused()).toBe(paused);
     }
@@ -345,9 +323,9 @@ describe("Scheduler", () => {
       dag: { dagrun_timeout: 0.2 },
     });
     const run = await trigger(bus, dagId);
-    await finishedAs(run, "failed");
+    await comesTo(run, "failed");
     expect(await taskStates(run)).toEqual({ a: "skipped", b: "skipped" });
-    await until(async () => killed.length === 1);
+    await until("its task is killed", () => killed.length === 1);
   });
 
   it("takes up where a killed scheduler stopped", async () => {
@@ -363,7 +341,10 @@ describe("Scheduler", () => {
       ],
     });
     const run = await trigger(first.bus, dagId);
-    await until(async () => (await taskStates(run))["b"] === "running" && (await taskStates(run))["c"] === "queued");
+    await until(
+      "b runs and c waits",
+      async () => (await taskStates(run))["b"] === "running" && (await taskStates(run))["c"] === "queued",
+    );
     await first.scheduler.stop();
 
     const second = controlPlane();
@@ -381,7 +362,7 @@ describe("Scheduler", () => {
       { heartbeatTimeoutMs: 30_000, queuedTimeoutMs: 10_000 },
     );
     expect(await reaper.adoptAfterRestart()).toEqual({ lost: 1, requeued: 1 });
-    await finishedAs(run, "success");
+    await comesTo(run, "success");
     expect(ended).toEqual(["b: lost: Leoflow stopped while this task was running"]);
     expect(second.executor.order.sort()).toEqual(["b#2", "c#1", "d#1"]);
   });
@@ -416,11 +397,11 @@ describe("Scheduler", () => {
       await scheduler.settled();
     }
     const [before, after] = runs as [number, number];
-    await until(async () => (await taskStates(before))["a"] === "running");
+    await until("a runs", async () => (await taskStates(before))["a"] === "running");
     expect(await taskStates(after)).toEqual({ a: null });
     await executor.finishHanging();
-    await finishedAs(before, "success");
-    await finishedAs(after, "success");
+    await comesTo(before, "success");
+    await comesTo(after, "success");
   });
 
   it("goes on after the database was away", async () => {
@@ -433,13 +414,18 @@ describe("Scheduler", () => {
       })),
     });
     const run = await trigger(bus, dagId);
-    await until(async () => Object.values(await taskStates(run)).filter((state) => state === "success").length > 3);
+    await until(
+      "some have run",
+      async () => Object.values(await taskStates(run)).filter((state) => state === "success").length > 3,
+      60,
+      5,
+    );
     await database.pool
       .query(
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
       )
       .catch(() => undefined);
     // The test's own connections are gone too: its first queries may fail like anybody's.
-    await until(async () => (await stateOf(run).catch(() => "")) === "success");
+    await until("it has run", async () => (await stateOf(run).catch(() => "")) === "success");
   });
 });

@@ -1,7 +1,10 @@
 import type { Insertable, Selectable } from "kysely";
+import type { EventBus } from "../../src/domain/events.ts";
+import { systemClock } from "../../src/kit/clock.ts";
 import { newId } from "../../src/kit/ids.ts";
 import { parseInstant, type Instant } from "../../src/kit/instant.ts";
 import { toJsonText } from "../../src/kit/json-text.ts";
+import { createDagRun } from "../../src/store/dag-run-creation.ts";
 import type { Database } from "../../src/store/database.ts";
 import type {
   DagRunTable,
@@ -155,6 +158,25 @@ export async function makeRun(
     })
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+/** A run as a user's trigger makes it, told to whom it concerns. Returns its id. */
+export async function triggerRun(db: Database, bus: EventBus, dagId: string): Promise<number> {
+  const made = await createDagRun(db, {
+    dagId,
+    runId: unique("manual__"),
+    runType: "manual",
+    logicalDate: null,
+    dataIntervalStart: null,
+    dataIntervalEnd: null,
+    runAfter: systemClock.now(),
+    conf: null,
+    triggeredBy: "rest_api",
+    triggeringUserName: "admin",
+  });
+  if (made.kind !== "created") throw new Error(made.kind);
+  bus.publish({ kind: "dag-run", dagRunId: made.id });
+  return made.id;
 }
 
 /** A task instance of a run that exists: task "a", not scheduled yet, unless told. */

@@ -18,6 +18,7 @@ import pg from "pg";
 import { pino } from "pino";
 import { createBackup } from "../../src/backup/create-backup.ts";
 import { connectionEnvironment } from "../../src/backup/pg-dump.ts";
+import { withClient } from "../../src/backup/staging-database.ts";
 import { newFernetKey, fernet } from "../../src/kit/fernet.ts";
 import { startingPostgres, type Datastore } from "../../src/lite/datastore.ts";
 import type { LeoflowPaths } from "../../src/lite/paths.ts";
@@ -38,15 +39,9 @@ export function onDatabase<T>(
   paths: LeoflowPaths,
   work: (client: pg.Client, store: Datastore) => Promise<T>,
 ): Promise<T> {
-  return startingPostgres(datastoreOptions(paths), async (datastore) => {
-    const client = new pg.Client(datastore.database);
-    await client.connect();
-    try {
-      return await work(client, datastore);
-    } finally {
-      await client.end();
-    }
-  });
+  return startingPostgres(datastoreOptions(paths), (datastore) =>
+    withClient(datastore.database, (client) => work(client, datastore)),
+  );
 }
 
 export interface Installation {

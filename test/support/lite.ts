@@ -2,9 +2,12 @@ import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
-import { Client, sleep } from "../../bench/client.ts";
+import { Client } from "../../bench/client.ts";
 import { buildIfStale } from "../../bin/set-up.mjs";
 import { createHome } from "./home.ts";
+import { until } from "./until.ts";
+
+export { until };
 
 const root = join(import.meta.dirname, "../..");
 export const PASSWORD = "end-to-end-password";
@@ -108,15 +111,6 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   return port;
-}
-
-/** Waits for a condition; names it when it does not come. A condition that throws ends the wait. */
-export async function until(what: string, condition: () => Promise<boolean> | boolean, seconds = 60): Promise<void> {
-  const end = Date.now() + seconds * 1000;
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
-    await sleep(20);
-  }
 }
 
 export async function waitForDag(client: Client, dagId: string): Promise<void> {

@@ -6,7 +6,8 @@ import { join, relative } from "node:path";
 import { Client } from "../../bench/client.ts";
 import { runCommand, type CommandResult } from "../../src/lite/command.ts";
 import { resolvePaths, type LeoflowPaths } from "../../src/lite/paths.ts";
-import { ADMIN, freePort, PASSWORD, until } from "./lite.ts";
+import { ADMIN, freePort, PASSWORD } from "./lite.ts";
+import { until } from "./until.ts";
 
 /** A user's computer as far as Leoflow sees one: a home directory into which releases are installed. */
 export interface Machine {

@@ -10,6 +10,7 @@ import { systemClock } from "../../src/kit/clock.ts";
 import { newId } from "../../src/kit/ids.ts";
 import { toJsonText } from "../../src/kit/json-text.ts";
 import { instantFromMs } from "../../src/kit/instant.ts";
+import { until } from "./until.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -189,12 +190,8 @@ function pythonEnv(home: string): Record<string, string> {
 }
 
 /** Waits for something that no event tells. */
-export async function untilTrue(condition: () => boolean, withinMs = 10_000): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("waited too long");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+export function untilTrue(condition: () => boolean, withinMs = 10_000): Promise<void> {
+  return until("what the test waits for", condition, withinMs / 1000);
 }
 
 /** Processes that work in this runtime's home, zombies apart, as "pid command line". */

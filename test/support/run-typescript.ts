@@ -6,14 +6,24 @@ import { build } from "esbuild";
 import { programVersion } from "../../src/kit/version.ts";
 import { loadMigrations } from "../../src/store/migrations.ts";
 import { sharedHome } from "./home.ts";
+import { until as waitUntil } from "./until.ts";
 
 /** A program of ours in TypeScript as a process of its own, for tests that must kill it. */
 export interface BundledProgram {
   file: string;
   /** `wrapper` goes before node: `["setpriv", …]`. */
-  start(args: string[], wrapper?: string[]): ChildProcess;
+  start(args: string[], wrapper?: readonly string[]): ChildProcess;
+  /** The same, with stderr kept too. */
+  run(args: string[], wrapper?: readonly string[]): RunningProgram;
   killAll(): void;
   remove(): void;
+}
+
+export interface RunningProgram {
+  child: ChildProcess;
+  /** What stdout has so far. */
+  output: () => string;
+  ended: Promise<{ code: number | null; output: string; errors: string }>;
 }
 
 export async function bundleProgram(entry: string): Promise<BundledProgram> {
@@ -33,13 +43,24 @@ export async function bundleProgram(entry: string): Promise<BundledProgram> {
     logLevel: "warning",
   });
   const started: ChildProcess[] = [];
+  const spawnProgram = (args: string[], wrapper: readonly string[], stderr: "inherit" | "pipe") => {
+    const [program, ...rest] = [...wrapper, process.execPath, file, ...args];
+    const child = spawn(program as string, rest, { stdio: ["ignore", "pipe", stderr] });
+    started.push(child);
+    return child;
+  };
   return {
     file,
-    start(args, wrapper = []) {
-      const [program, ...rest] = [...wrapper, process.execPath, file, ...args];
-      const child = spawn(program as string, rest, { stdio: ["ignore", "pipe", "inherit"] });
-      started.push(child);
-      return child;
+    start: (args, wrapper = []) => spawnProgram(args, wrapper, "inherit"),
+    run(args, wrapper = []) {
+      const child = spawnProgram(args, wrapper, "pipe");
+      let [output, errors] = ["", ""];
+      child.stdout?.on("data", (data: Buffer) => (output += data.toString()));
+      child.stderr?.on("data", (data: Buffer) => (errors += data.toString()));
+      const ended = new Promise<{ code: number | null; output: string; errors: string }>((done) =>
+        child.once("close", (code) => done({ code, output, errors })),
+      );
+      return { child, output: () => output, ended };
     },
     killAll: () => started.forEach((child) => child.kill("SIGKILL")),
     remove: () => rmSync(file, { force: true }),
@@ -62,15 +83,7 @@ export function firstJson<T>(child: ChildProcess): Promise<T> {
   });
 }
 
-/** Waits for a condition, because tests do not sleep. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  limitMs = 15_000,
-): Promise<void> {
-  const deadline = Date.now() + limitMs;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`waited ${limitMs} ms in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+/** As `until` of until.ts, for who has it in this order. */
+export function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  return waitUntil(what, condition);
 }

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import pg from "pg";
 import { runCommand } from "../../src/lite/command.ts";
 import { chooseIdentity } from "../../src/lite/postgres/identity.ts";
-import { freePort, until } from "./lite.ts";
+import { freePort } from "./lite.ts";
+import { until } from "./until.ts";
 
 /** A PostgreSQL as a server's administrator has one: on TCP, with users of its own. */
 export interface TcpPostgres {

@@ -19,7 +19,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { buildIfStale } from "../../../bin/set-up.mjs";
 import { createHome } from "../../../test/support/home.ts";
 import { olderPostgres, type OlderPostgres } from "../../../test/support/older-postgres.ts";
-import { bundleProgram, until, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { bundleProgram, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { until } from "../../../test/support/until.ts";
 import { verifyArchive } from "../../backup/archive.ts";
 import { UserError } from "../../kit/user-error.ts";
 import type { DatabaseConfig } from "../../store/database.ts";
@@ -274,11 +275,11 @@ describe("an upgrade of the cluster that is killed", () => {
     const majors = { oldMajor: older.major, oldBin: older.bin, newMajor: "18", newBin };
     const child = program.start([JSON.stringify({ folder: paths.managedPostgres, step: "none", ...majors })]);
     const data = join(paths.managedPostgres, "data");
-    await until(() => readPostmasterFile(data) !== undefined, "pg_upgrade has started the old server", 60_000);
+    await until("pg_upgrade has started the old server", () => readPostmasterFile(data) !== undefined);
     const server = readPostmasterFile(data)?.pid as number;
     child.kill("SIGKILL");
     await ended(child);
-    await until(() => !isAlive(server), "the old server has ended", 60_000);
+    await until("the old server has ended", () => !isAlive(server));
     const { database, postgres } = await open();
     await expectAllThere(database);
     await postgres.stop();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { pino } from "pino";
 import { afterEach, describe, expect, inject, it, vi } from "vitest";
-import { until } from "../../../test/support/run-typescript.ts";
+import { until } from "../../../test/support/until.ts";
 import type { UserError } from "../../kit/user-error.ts";
 import type { DatabaseConfig } from "../../store/database.ts";
 import { chooseIdentity } from "./identity.ts";
@@ -108,12 +108,12 @@ describe("ManagedPostgres", () => {
       const pid = pidIn(folder);
       process.kill(pid, "SIGKILL");
       await until(
-        async () => pidIn(folder) !== pid && (await ask(database, "select 1").catch(() => 0)) === 1,
         "PostgreSQL is up again",
+        async () => pidIn(folder) !== pid && (await ask(database, "select 1").catch(() => 0)) === 1,
       );
     }
     process.kill(pidIn(folder), "SIGKILL");
-    await until(() => given !== undefined, "it is given up");
+    await until("it is given up", () => given !== undefined);
     expect(given?.message).toContain("PostgreSQL stopped unexpectedly (ended by SIGKILL)");
   });
 

@@ -1,10 +1,11 @@
-import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, inject, it, vi } from "vitest";
-import { bundleProgram, firstJson, until, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { canMount, OWN_MOUNTS } from "../../../test/support/mounts.ts";
+import { bundleProgram, firstJson, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { until } from "../../../test/support/until.ts";
 import { ManagedPostgres } from "./managed-postgres.ts";
 import { isAlive, readPostmasterFile } from "./stale-server.ts";
 
@@ -46,10 +47,10 @@ it("PostgreSQL ends in order when Leoflow is killed, and its guardian with it", 
   await firstJson(leoflow);
   const pid = postmaster();
   leoflow.kill("SIGKILL");
-  await until(() => !isAlive(pid), "PostgreSQL has ended");
+  await until("PostgreSQL has ended", () => !isAlive(pid));
   // Its pid file is removed by an orderly end only.
   expect(existsSync(join(folder, "data/postmaster.pid"))).toBe(false);
-  if (existsSync("/proc/self")) await until(() => guardianPids().length === 0, "the guardian has ended");
+  if (existsSync("/proc/self")) await until("the guardian has ended", () => guardianPids().length === 0);
 });
 
 it.runIf(existsSync("/proc/self"))(
@@ -79,23 +80,14 @@ it.runIf(existsSync("/proc/self"))("a killed guardian is replaced", async () => 
   await firstJson(leoflow);
   const [first] = guardianPids();
   process.kill(first as number, "SIGKILL");
-  await until(() => guardianPids().some((pid) => pid !== first), "there is another guardian");
+  await until("there is another guardian", () => guardianPids().some((pid) => pid !== first));
   const pid = postmaster();
   leoflow.kill("SIGKILL");
-  await until(() => !isAlive(pid), "PostgreSQL has ended");
+  await until("PostgreSQL has ended", () => !isAlive(pid));
 });
 
-const canMount = (() => {
-  try {
-    execFileSync("unshare", ["-Um", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-})();
-
 it.runIf(canMount)("says that the disk is full", async () => {
-  const mount = ["unshare", "-Um", "--map-root-user", "sh", "-c"];
+  const mount = [...OWN_MOUNTS, "sh", "-c"];
   const script = 'mount -t tmpfs -o size=30m none "$0" && exec "$@"';
   const disk = mkdtempSync(join(tmpdir(), "leoflow-test-"));
   const leoflow = program.start([join(disk, "postgres"), bin], [...mount, script, disk]);

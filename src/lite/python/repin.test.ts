@@ -18,7 +18,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vite
 import { sharedUv } from "../../../test/support/home.ts";
 import { contentsOf } from "../../../test/support/machine.ts";
 import { createPythonMirror, type PythonMirror } from "../../../test/support/python-mirror.ts";
-import { bundleProgram, until, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { bundleProgram, type BundledProgram } from "../../../test/support/run-typescript.ts";
+import { until } from "../../../test/support/until.ts";
 import { lockOf, makeWheels } from "../../../test/support/wheels.ts";
 import { readEnvironment } from "../../kit/config.ts";
 import { UserError } from "../../kit/user-error.ts";
@@ -244,7 +245,7 @@ it("killed while uv works: uv ends too, and the next start begins again", async 
     use(slow);
     const child = program.start([JSON.stringify(paths), slow.version]);
     const ended = new Promise((done) => child.once("close", done));
-    await until(() => slow.downloads() > 0, "uv asks for CPython", 60_000);
+    await until("uv asks for CPython", () => slow.downloads() > 0);
     const uvs = () =>
       execFileSync("ps", ["-eo", "args="], { encoding: "utf8" })
         .split("\n")
@@ -252,7 +253,7 @@ it("killed while uv works: uv ends too, and the next start begins again", async 
     expect(uvs()).not.toEqual([]);
     child.kill("SIGKILL");
     await ended;
-    await until(() => uvs().length === 0, "uv has ended", 60_000);
+    await until("uv has ended", () => uvs().length === 0);
   } finally {
     await slow.close();
   }

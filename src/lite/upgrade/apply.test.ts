@@ -9,6 +9,7 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
 import { createHome } from "../../../test/support/home.ts";
+import { canMount, OWN_MOUNTS } from "../../../test/support/mounts.ts";
 import { bundleProgram, type BundledProgram } from "../../../test/support/run-typescript.ts";
 import { verifyArchive } from "../../backup/archive.ts";
 import { UserError } from "../../kit/user-error.ts";
@@ -23,10 +24,6 @@ import { listSnapshots } from "./snapshot.ts";
 const newest = loadMigrations().at(-1)?.version ?? 0;
 const next = (sql: string, more = 1): Migration => ({ version: newest + more, name: `extra_${more}`, sql });
 const logger = pino({ level: "silent" });
-
-const canMount =
-  spawnSync("unshare", ["-Um", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"], { stdio: "ignore" })
-    .status === 0;
 
 let paths: LeoflowPaths;
 
@@ -280,7 +277,7 @@ describe("a start that is killed", () => {
     const work = (migrations: Migration[]) => JSON.stringify({ home: disk, migrations });
     const child = program.start(
       [work([...applied, { version: at + 1, name: "filler", sql }]), work(applied)],
-      ["unshare", "-Um", "--map-root-user", "sh", "-c", script, disk],
+      [...OWN_MOUNTS, "sh", "-c", script, disk],
     );
     let output = "";
     child.stdout?.on("data", (text: Buffer) => (output += text.toString()));
@@ -298,10 +295,7 @@ describe("a start that is killed", () => {
     mkdirSync(small);
     const script = `mount -t tmpfs -o size=${bytes + 40 * 1024 * 1024} none "$0" && cp -a ${paths.home}/. "$0" && rm -rf "$0"/snapshots && "$@"; ls -A "$0"`;
     const work = { home: small, migrations: [...applied, { version: 9001, name: "more", sql: "select 1" }] };
-    const child = program.start(
-      [JSON.stringify(work)],
-      ["unshare", "-Um", "--map-root-user", "sh", "-c", script, small],
-    );
+    const child = program.start([JSON.stringify(work)], [...OWN_MOUNTS, "sh", "-c", script, small]);
     let output = "";
     child.stdout?.on("data", (text: Buffer) => (output += text.toString()));
     await once(child, "close");
