@@ -38,7 +38,7 @@ import {
 import { sendRaw } from "../raw-json.ts";
 import { DayText, enumOf, nullable, strictObject, toInstant } from "../schema.ts";
 import { toDagRunResponse } from "../serialize.ts";
-import { dagRunNotFound, latestGraph, requireDag } from "./dag-lookup.ts";
+import { dagRunNotFound, requireDag } from "./dag-lookup.ts";
 import { runStatesOf } from "./dags.ts";
 
 /** States a client may set; also those in which a run may be deleted. */
@@ -110,8 +110,8 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
     "/dags/:dag_id/dagRuns",
     { schema: { params: dagParams, querystring: listQuery } },
     async ({ params, query }, reply) => {
-      await refuseImpossibleFilters(params.dag_id, query);
-      const filter = { ...filterOf(params.dag_id, query), partitionDate: await partitionDays(params.dag_id, query) };
+      const partitionDate = await partitionDays(params.dag_id, query);
+      const filter = { ...filterOf(params.dag_id, query), partitionDate };
       const orders = orderOf(query.order_by, sortable);
       const page = pageOf(query);
       if (query.cursor === undefined) {
@@ -202,31 +202,28 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
     return run;
   }
 
-  /** Whole days on the clock of the DAG's timetable. */
+  /** Whole days on the clock of the DAG's timetable. Refuses a DAG that there is not, or that has no such days. */
   async function partitionDays(dagId: string, query: Static<typeof listQuery>): Promise<Range<Instant>> {
     const { partition_date_gte: first, partition_date_lte: last } = query;
-    if (first === undefined && last === undefined) return {};
-    const { timetable } = await latestGraph(context, dagId);
+    const byPartition = first !== undefined || last !== undefined;
+    if (dagId === "~") {
+      if (byPartition) throw badRequest("partition_date_gte and partition_date_lte require a specific dag_id.");
+      return {};
+    }
+    const versionId = await requireDag(context, dagId);
+    if (!byPartition) return {};
+    const { timetable } = await context.graph(versionId);
+    if (!hasPartitionDates(timetable)) {
+      throw badRequest(
+        `Dag with dag_id: '${dagId}' is not partitioned; partition_date_gte and partition_date_lte are not supported.`,
+      );
+    }
     const midnight = (day: string, name: string, days: number) =>
       partitionBound(timetable, addMicros(toInstant(day, ["query", name]), days * 86_400_000_000));
     return {
       ...(first === undefined ? {} : { gte: midnight(first, "partition_date_gte", 0) }),
       ...(last === undefined ? {} : { lt: midnight(last, "partition_date_lte", 1) }),
     };
-  }
-
-  async function refuseImpossibleFilters(dagId: string, query: Static<typeof listQuery>): Promise<void> {
-    const byPartition = query.partition_date_gte !== undefined || query.partition_date_lte !== undefined;
-    if (dagId === "~") {
-      if (byPartition) throw badRequest("partition_date_gte and partition_date_lte require a specific dag_id.");
-      return;
-    }
-    const graph = await latestGraph(context, dagId);
-    if (byPartition && !hasPartitionDates(graph.timetable)) {
-      throw badRequest(
-        `Dag with dag_id: '${dagId}' is not partitioned; partition_date_gte and partition_date_lte are not supported.`,
-      );
-    }
   }
 }
 
