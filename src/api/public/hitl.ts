@@ -90,16 +90,8 @@ export function hitlRoutes(app: TypedApp, context: ApiContext): void {
           page: pageOf(query),
         },
       );
-      const instances = await findTaskInstancesById(
-        db,
-        rows.map((row) => row.ti_id),
-      );
-      const byId = new Map(instances.map((row) => [row.id, row]));
-      const details = rows.flatMap((row) => {
-        const ti = byId.get(row.ti_id);
-        return ti ? [{ ...toHitlDetail(row), task_instance: toTaskInstanceResponse(ti) }] : [];
-      });
-      return sendRaw(reply, { hitl_details: details, total_entries: total });
+      const details = await hitlDetailsOf(db, rows);
+      return sendRaw(reply, { hitl_details: details.map(({ detail }) => detail), total_entries: total });
     },
   );
 
@@ -193,8 +185,21 @@ function checkAnswer(detail: HitlRow, chosen: readonly string[], user: string): 
   }
 }
 
+/** Requests as Airflow's API shows them; those whose task instance is gone are left out. */
+export async function hitlDetailsOf<R extends HitlRow>(db: ApiContext["db"], rows: readonly R[]) {
+  const instances = await findTaskInstancesById(
+    db,
+    rows.map((row) => row.ti_id),
+  );
+  const byId = new Map(instances.map((ti) => [ti.id, ti]));
+  return rows.flatMap((row) => {
+    const ti = byId.get(row.ti_id);
+    return ti ? [{ row, detail: { ...toHitlDetail(row), task_instance: toTaskInstanceResponse(ti) } }] : [];
+  });
+}
+
 /** A request as Airflow's API shows it, but for its task instance. */
-export function toHitlDetail(row: HitlRow) {
+function toHitlDetail(row: HitlRow) {
   return {
     options: fromJsonText(row.options),
     subject: row.subject,

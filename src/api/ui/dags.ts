@@ -2,13 +2,11 @@ import { Type } from "typebox";
 import { DAG_RUN_STATES } from "../../domain/states.ts";
 import { pendingInputs } from "../../store/hitl-details.ts";
 import { DAG_ORDER, listDags } from "../../store/query-dags.ts";
-import { findTaskInstancesById } from "../../store/task-instances.ts";
 import { favoritesAmong, latestRuns } from "../../store/ui-runs.ts";
 import { userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { toDagResponse } from "../public/dag-response.ts";
 import { runStatesOf } from "../public/dags.ts";
-import { toHitlDetail } from "../public/hitl.ts";
-import { toTaskInstanceResponse } from "../public/task-instance-answers.ts";
+import { hitlDetailsOf } from "../public/hitl.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
 import { sendRaw } from "../raw-json.ts";
 import { enumOf } from "../schema.ts";
@@ -90,17 +88,9 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
 
 /** What tasks of these DAGs ask people, by DAG. */
 async function pendingActions(db: ApiContext["db"], dagIds: readonly string[]): Promise<Map<string, object[]>> {
-  const rows = await pendingInputs(db, dagIds);
-  const instances = await findTaskInstancesById(
-    db,
-    rows.map((row) => row.ti_id),
-  );
-  const byId = new Map(instances.map((row) => [row.id, toTaskInstanceResponse(row)]));
   const found = new Map<string, object[]>();
-  for (const row of rows) {
-    const task_instance = byId.get(row.ti_id);
-    if (!task_instance) continue;
-    found.set(row.dag_id, [...(found.get(row.dag_id) ?? []), { ...toHitlDetail(row), task_instance }]);
+  for (const { row, detail } of await hitlDetailsOf(db, await pendingInputs(db, dagIds))) {
+    found.set(row.dag_id, [...(found.get(row.dag_id) ?? []), detail]);
   }
   return found;
 }
