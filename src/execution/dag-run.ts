@@ -1,5 +1,6 @@
 import type { Instant } from "../kit/instant.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
+import { allowsRunType } from "../domain/allows-run-type.ts";
 import { paramProblem } from "../domain/param-problem.ts";
 import { MappingError } from "../domain/partition/mapping-error.ts";
 import { dateOfPartitionKey, isPartitioned } from "../domain/partition/partition-key.ts";
@@ -122,8 +123,7 @@ export async function triggerDagRun(
   const dag = await triggerableDag(x, dagId);
   if (dag.kind === "refused") return dag;
   const { allowed_run_types, current_version_id } = dag.value;
-  const allowed = allowed_run_types && fromJsonText<string[] | null>(allowed_run_types);
-  if (allowed && !allowed.includes("operator_triggered")) {
+  if (!allowsRunType(allowed_run_types, "operator_triggered")) {
     return refuse(400, "denied_run_type", `Dag with dag_id '${dagId}' does not allow operator-triggered runs`);
   }
   const partition = await partitionOf(x, dagId, current_version_id, trigger.partitionKey);

@@ -1,5 +1,5 @@
 import { Type } from "typebox";
-import { fromJsonText } from "../../kit/json-text.ts";
+import { allowsRunType } from "../../domain/allows-run-type.ts";
 import { dagsProducing } from "../../store/query-assets.ts";
 import { findDagRow } from "../../store/query-dags.ts";
 import { audited } from "../audit.ts";
@@ -44,8 +44,7 @@ export function assetMaterializeRoutes(app: TypedApp, context: ApiContext): void
 
   async function refuseUnlessAllowed(dagId: string): Promise<void> {
     const dag = await findDagRow(db, dagId);
-    const allowed = dag?.allowed_run_types ? fromJsonText<string[] | null>(dag.allowed_run_types) : null;
-    if (allowed && !allowed.includes("asset_materialization")) {
+    if (!allowsRunType(dag?.allowed_run_types ?? null, "asset_materialization")) {
       throw badRequest(`Dag with dag_id: '${dagId}' does not allow asset materialization runs`);
     }
   }

@@ -1,7 +1,7 @@
 import { Type, type Static } from "typebox";
-import { exactStringify } from "../../kit/exact-json.ts";
-import { formatInstant, type Instant } from "../../kit/instant.ts";
-import { fromJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
+import { formatInstant, pythonIsoFormat, type Instant } from "../../kit/instant.ts";
+import { fromJsonText, type JsonValue } from "../../kit/json-text.ts";
+import { allowsRunType } from "../../domain/allows-run-type.ts";
 import { backfillProblem, backfillRuns, REPROCESS_BEHAVIORS } from "../../domain/backfill.ts";
 import { objectOf } from "../../domain/serialized-value.ts";
 import { createBackfill, wantedRuns, type BackfillRun } from "../../store/backfill-creation.ts";
@@ -24,7 +24,7 @@ import { orderByQuery, orderOf, pageOf, pageQuery } from "../query.ts";
 import { RawText, sendRaw } from "../raw-json.ts";
 import { enumOf, InstantText, JsonObject, nullable, strictObject, toInstant } from "../schema.ts";
 import { instantOrNull } from "../serialize.ts";
-import { checkParams, exactField } from "./param-validation.ts";
+import { checkParams, fieldText } from "./param-validation.ts";
 import { runsOfBackfill } from "./timetable-runs.ts";
 
 const postBody = strictObject({
@@ -108,7 +108,7 @@ export function backfillRoutes(app: TypedApp, context: ApiContext): void {
         to,
         reprocess: body.reprocess_behavior,
         maxActiveRuns: body.max_active_runs,
-        conf: confOf(body, bodyText(request)),
+        conf: body.dag_run_conf ? fieldText(bodyText(request), "dag_run_conf", body.dag_run_conf) : null,
         userName: userOf(request).name,
         runOnLatestVersion: body.run_on_latest_version ?? (await rerunsOnLatest(body.dag_id)),
         runs,
@@ -142,8 +142,7 @@ export function backfillRoutes(app: TypedApp, context: ApiContext): void {
     const to = toInstant(body.to_date, ["body", "to_date"]);
     const [dag, versionId] = await Promise.all([findDagRow(db, dagId), currentVersionId(db, dagId)]);
     if (!dag || versionId === undefined) throw noDag(dagId);
-    const allowed = dag.allowed_run_types === null ? null : fromJsonText<string[] | null>(dag.allowed_run_types);
-    if (allowed && !allowed.includes("backfill")) {
+    if (!allowsRunType(dag.allowed_run_types, "backfill")) {
       throw badRequest(`Dag with dag_id: '${dagId}' does not allow backfill runs`);
     }
     if (!dag.timetable_periodic) throw invalid(`${dagId} has a non-periodic schedule that does not support backfills`);
@@ -220,16 +219,9 @@ function checkConf(declared: Parameters<typeof checkParams>[0], conf: Record<str
   }
 }
 
-/** Numbers stay as they were written. */
-function confOf(body: PostBody, text: string): JsonText | null {
-  if (!body.dag_run_conf) return null;
-  const exact = exactField(text, "dag_run_conf");
-  return (exact === undefined ? JSON.stringify(body.dag_run_conf) : exactStringify(exact)) as JsonText;
-}
-
 /** As Python prints a datetime. */
 function spaced(at: Instant): string {
-  return formatInstant(at).replace("T", " ").replace(/Z$/, "+00:00");
+  return pythonIsoFormat(at).replace("T", " ");
 }
 
 const noDag = (dagId: string) => notFound(`Could not find dag ${dagId}`);

@@ -1,5 +1,5 @@
-import { ExactObject, parseExact, type ExactJson } from "../../kit/exact-json.ts";
-import type { JsonValue } from "../../kit/json-text.ts";
+import { ExactObject, exactStringify, parseExact, type ExactJson } from "../../kit/exact-json.ts";
+import { toJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
 import type { DagParam } from "../../domain/dag-graph.ts";
 import { paramProblem } from "../../domain/param-problem.ts";
 import { badRequest } from "../errors.ts";
@@ -10,9 +10,10 @@ export function checkParams(params: readonly DagParam[], conf: Readonly<Record<s
   if (problem !== null) throw badRequest(problem);
 }
 
-/** A request's conf, read exactly: numbers stay as they were written. */
-export function exactConf(bodyText: string): ExactJson | undefined {
-  return exactField(bodyText, "conf");
+/** A field of a body as it was written, its numbers too; `given` is what was read of it. */
+export function fieldText(bodyText: string, name: string, given: unknown): JsonText {
+  const exact = exactField(bodyText, name);
+  return exact === undefined ? toJsonText(given) : (exactStringify(exact) as JsonText);
 }
 
 /** A field of a body, read exactly. */

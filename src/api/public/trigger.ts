@@ -1,8 +1,8 @@
 import type { FastifyRequest } from "fastify";
 import { Type, type Static } from "typebox";
-import { exactStringify } from "../../kit/exact-json.ts";
 import type { Instant } from "../../kit/instant.ts";
-import { fromJsonText, type JsonText, type JsonValue } from "../../kit/json-text.ts";
+import { toJsonText, type JsonValue } from "../../kit/json-text.ts";
+import { allowsRunType } from "../../domain/allows-run-type.ts";
 import type { DagGraph } from "../../domain/dag-graph.ts";
 import { MappingError } from "../../domain/partition/mapping-error.ts";
 import { dateOfPartitionKey, isPartitioned } from "../../domain/partition/partition-key.ts";
@@ -19,7 +19,7 @@ import { sendRaw } from "../raw-json.ts";
 import { InstantText, JsonObject, nullable, strictObject, toAwareInstant, toInstant, valueError } from "../schema.ts";
 import { toDagRunResponse } from "../serialize.ts";
 import { requireDag } from "./dag-lookup.ts";
-import { checkParams, exactConf } from "./param-validation.ts";
+import { checkParams, fieldText } from "./param-validation.ts";
 import { planManualRun, type DagVersionOfRun } from "./timetable-runs.ts";
 
 const optionalInstant = Type.Optional(nullable(InstantText));
@@ -67,8 +67,7 @@ export function triggerRoutes(app: TypedApp, context: ApiContext): void {
     if (dag.has_import_errors) {
       throw badRequest(`Dag with dag_id: '${dagId}' has import errors and cannot be triggered`);
     }
-    const allowed = dag.allowed_run_types === null ? null : fromJsonText<string[] | null>(dag.allowed_run_types);
-    if (allowed && !allowed.includes("manual")) {
+    if (!allowsRunType(dag.allowed_run_types, "manual")) {
       throw badRequest(`Dag with dag_id: '${dagId}' does not allow manual runs`);
     }
   }
@@ -89,7 +88,8 @@ export async function makeRun(
   const made = await createDagRun(db, {
     dagId,
     ...run,
-    conf: confOf(body, bodyText(request)),
+    // No conf is an empty one.
+    conf: body.conf ? fieldText(bodyText(request), "conf", body.conf) : toJsonText({}),
     triggeringUserName: userName,
     note: body.note || null,
     noteUserId: userName,
@@ -145,7 +145,7 @@ function partitionDateOf(graph: DagGraph, key: string): Instant | null {
   }
 }
 
-export interface Dates {
+interface Dates {
   logicalDate: Instant | null;
   runAfter: Instant | null;
   interval: DataInterval | null;
@@ -169,12 +169,6 @@ export function datesOf(body: TriggerBody): Dates {
         ? { start: aware(start, "data_interval_start"), end: aware(end, "data_interval_end") }
         : null,
   };
-}
-
-/** Numbers stay as they were written; no conf is an empty one. */
-function confOf(body: TriggerBody, text: string): JsonText {
-  const exact = body.conf ? exactConf(text) : undefined;
-  return (exact === undefined ? JSON.stringify(body.conf ?? {}) : exactStringify(exact)) as JsonText;
 }
 
 const GENERATED_RUN_ID = /^(?:manual|scheduled|asset_triggered)__(?:\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00)$/;
