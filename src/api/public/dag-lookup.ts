@@ -1,5 +1,5 @@
 import type { DagGraph } from "../../domain/dag-graph.ts";
-import { currentVersionId } from "../../store/query-dag-versions.ts";
+import { currentVersionId, findDagVersion, type DagVersionSummary } from "../../store/query-dag-versions.ts";
 import type { ApiContext } from "../context.ts";
 import { notFound } from "../errors.ts";
 
@@ -13,6 +13,18 @@ export async function requireDag(context: ApiContext, dagId: string): Promise<st
   const versionId = await currentVersionId(context.db, dagId);
   if (versionId === undefined) throw notFound(`The Dag with ID: \`${dagId}\` was not found`);
   return versionId;
+}
+
+/** A version by its number, the newest when none is given, or the 404 of Airflow's UI API. */
+export async function requireVersion(
+  db: ApiContext["db"],
+  dagId: string,
+  versionNumber: number | undefined,
+): Promise<DagVersionSummary> {
+  const version = await findDagVersion(db, dagId, versionNumber);
+  if (version) return version;
+  const which = versionNumber === undefined ? "" : ` and version number ${versionNumber}`;
+  throw notFound(`Dag with id ${dagId}${which} was not found`);
 }
 
 export function dagRunNotFound(dagId: string, runId: string) {

@@ -1,6 +1,6 @@
 import { isObject, listOf, numberOr, objectOf, textOr } from "../../domain/serialized-value.ts";
 import type { JsonValue } from "../../kit/json-text.ts";
-import type { StructureEdge } from "./graph-edges.ts";
+import { structureEdge, type StructureEdge } from "./graph-edges.ts";
 import { structureNode, type StructureNode } from "./graph-nodes.ts";
 
 /** The assets a DAG waits for, as gates and assets before its first node (`get_upstream_assets`). */
@@ -11,8 +11,6 @@ export function upstreamAssets(
   const nodes: StructureNode[] = [];
   const edges: StructureEdge[] = [];
   const used = new Map<string, number>();
-  const edge = (source_id: string, target_id: string, is_source_asset: boolean | null = null) =>
-    edges.push({ source_id, target_id, is_setup_teardown: null, label: null, is_source_asset });
 
   const walk = (part: JsonValue, target: string, level: number): void => {
     if (!isObject(part)) return;
@@ -22,12 +20,12 @@ export function upstreamAssets(
     const count = (used.get(`${gate}-${level}`) ?? 0) + 1;
     used.set(`${gate}-${level}`, count);
     const id = count === 1 ? `${gate}-${level}` : `${gate}-${level}-${count}`;
-    edge(id, target, level === 0);
+    edges.push(structureEdge(id, target, level === 0));
     nodes.push(structureNode(id, id, "asset-condition", { asset_condition_type: gate }));
     for (const one of parts) {
       const leaf = leafOf(one);
       if (!leaf) continue;
-      edge(leaf.id, id);
+      edges.push(structureEdge(leaf.id, id));
       nodes.push(leaf);
     }
     for (const one of parts) walk(one, id, level + 1);

@@ -1,5 +1,5 @@
 import { Type } from "typebox";
-import { formatInstant } from "../../kit/instant.ts";
+import { pythonIsoFormat } from "../../kit/instant.ts";
 import { partitionedSchedule, type PartitionedSchedule } from "../../domain/partition/partitioned-schedule.ts";
 import { findDagRow } from "../../store/query-dags.ts";
 import {
@@ -58,7 +58,7 @@ export function assetRoutes(app: TypedApp, context: ApiContext): void {
           id: row.id,
           dag_id: row.dag_id,
           partition_key: row.partition_key,
-          created_at: isoText(row.created_at),
+          created_at: row.created_at && pythonIsoFormat(row.created_at),
           total_received: received,
           total_required: required,
           state: row.run_id === null ? "pending" : row.run_state,
@@ -109,8 +109,8 @@ export function assetRoutes(app: TypedApp, context: ApiContext): void {
         id: row.id,
         dag_id: row.dag_id,
         partition_key,
-        created_at: isoText(row.created_at),
-        updated_at: isoText(row.updated_at),
+        created_at: row.created_at && pythonIsoFormat(row.created_at),
+        updated_at: row.updated_at && pythonIsoFormat(row.updated_at),
         created_dag_run_id: row.run_id,
         assets,
         total_required: assets.reduce((total, asset) => total + asset.required_count, 0),
@@ -123,11 +123,6 @@ export function assetRoutes(app: TypedApp, context: ApiContext): void {
   async function scheduleOf(versionId: string | null): Promise<PartitionedSchedule | null> {
     return versionId === null ? null : partitionedSchedule((await context.graph(versionId)).timetable);
   }
-}
-
-function isoText(at: NextRunAssetRow["last_update"]): string | null {
-  // As Python's isoformat.
-  return at === null ? null : formatInstant(at).replace(/Z$/, "+00:00");
 }
 
 /** An asset of a schedule as the UI shows it. */

@@ -8,9 +8,9 @@ import {
   listDeadlines,
 } from "../../store/query-deadlines.ts";
 import { dagRunState } from "../../store/query-dag-runs.ts";
-import { findDagVersion } from "../../store/query-dag-versions.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
+import { requireVersion } from "../public/dag-lookup.ts";
 import { instantRangeOf, instantRangeQuery, orderByQuery, orderOf, pageOf, pageQuery } from "../query.ts";
 
 /** What DAGs promise, and which of their runs were too late. */
@@ -71,11 +71,7 @@ export function deadlineRoutes(app: TypedApp, { db }: ApiContext): void {
     "/dags/:dag_id/deadlineAlerts",
     { schema: { params: DagParams, querystring: AlertsQuery } },
     async ({ params: { dag_id }, query }) => {
-      const version = await findDagVersion(db, dag_id, query.version_number);
-      if (!version) {
-        const which = query.version_number === undefined ? "" : ` and version number ${query.version_number}`;
-        throw notFound(`Dag with id ${dag_id}${which} was not found`);
-      }
+      const version = await requireVersion(db, dag_id, query.version_number);
       const { rows, total } = await listDeadlineAlerts(db, version.id, {
         orders: orderOf(query.order_by, {
           allowed: Object.keys(DEADLINE_ALERT_SORTABLE),

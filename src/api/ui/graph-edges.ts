@@ -10,6 +10,17 @@ export interface StructureEdge {
   is_source_asset: boolean | null;
 }
 
+/** An edge that does not come from the DAG's own tasks. */
+export function structureEdge(source: string, target: string, isSourceAsset: boolean | null = null): StructureEdge {
+  return {
+    source_id: source,
+    target_id: target,
+    is_setup_teardown: null,
+    label: null,
+    is_source_asset: isSourceAsset,
+  };
+}
+
 /** A set of edges: pairs of ids cannot be keys by themselves. */
 class EdgeSet {
   readonly #edges = new Map<string, [string, string]>();

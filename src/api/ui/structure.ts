@@ -1,14 +1,13 @@
 import { Type } from "typebox";
 import { fromJsonText } from "../../kit/json-text.ts";
 import { findDagRow } from "../../store/query-dags.ts";
-import { findDagVersion } from "../../store/query-dag-versions.ts";
 import { producersIn } from "../../store/ui-assets.ts";
 import { listDagDependencies, type DagDependency } from "../../store/ui-dependencies.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
-import { notFound } from "../errors.ts";
+import { requireVersion } from "../public/dag-lookup.ts";
 import { upstreamAssets } from "./asset-structure.ts";
 import { nodeIdOf } from "./dependencies.ts";
-import { structureEdges, type StructureEdge } from "./graph-edges.ts";
+import { structureEdge, structureEdges, type StructureEdge } from "./graph-edges.ts";
 import { structureNode, structureNodes, type StructureNode } from "./graph-nodes.ts";
 import { partOf } from "./graph-part.ts";
 import { partQuery } from "./grid.ts";
@@ -25,11 +24,7 @@ export function structureRoutes(app: TypedApp, context: ApiContext): void {
   app.get("/structure/structure_data", { schema: { querystring: Query } }, async (request) => {
     const { query } = request;
     const { dag_id, version_number } = query;
-    const version = await findDagVersion(db, dag_id, version_number);
-    if (!version) {
-      const which = version_number === undefined ? "" : ` and version number ${version_number}`;
-      throw notFound(`Dag with id ${dag_id}${which} was not found`);
-    }
+    const version = await requireVersion(db, dag_id, version_number);
     const part = partOf(await context.graph(version.id), {
       root: query.root,
       includeUpstream: query.include_upstream,
@@ -70,13 +65,6 @@ function externalDependencies(
   const found: StructureNode[] = [];
   const starts: StructureEdge[] = [];
   const ends: StructureEdge[] = [];
-  const edge = (source_id: string, target_id: string): StructureEdge => ({
-    source_id,
-    target_id,
-    is_setup_teardown: null,
-    label: null,
-    is_source_asset: null,
-  });
   for (const [owner, list] of all) {
     for (const dependency of list) {
       const { source, target, dependency_type: type, label } = dependency;
@@ -84,8 +72,8 @@ function externalDependencies(
       // What feeds a schedule comes with the asset expression.
       if (target !== type && (type === "asset" || type === "asset-alias")) continue;
       const id = nodeIdOf(dependency);
-      if ((source === type || target === dagId) && first !== undefined) starts.push(edge(id, first));
-      else if ((target === type || source === dagId) && last !== undefined) ends.push(edge(last, id));
+      if ((source === type || target === dagId) && first !== undefined) starts.push(structureEdge(id, first));
+      else if ((target === type || source === dagId) && last !== undefined) ends.push(structureEdge(last, id));
       found.push(structureNode(id, label, type, {}));
     }
   }
