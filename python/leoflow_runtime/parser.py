@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 import traceback
 from typing import Any, NoReturn
 
-import setproctitle
-from pydantic import TypeAdapter
-
-from airflow.dag_processing.processor import ToDagProcessor
 from airflow.sdk.configuration import conf
 from airflow.utils.dag_version_inflation_checker import check_dag_file_stability
-from leoflow_runtime import compat
+from leoflow_runtime import answering, compat
 from leoflow_runtime.forkserver import AgentConnection, Command
 from leoflow_runtime.reads import ReadRecorder, lazily_imported, template_names, workspace_modules
 from leoflow_runtime.workspace import put_on_path
 
-_TO_DAG_PROCESSOR: TypeAdapter[Any] = TypeAdapter(ToDagProcessor)
-
 
 def run(command: Command, agent: AgentConnection) -> NoReturn:
-    """Connects back, parses, sends the result on a connection of its own and ends."""
-    token: str = command["token"]
-    setproctitle.setproctitle(f"leoflow parse: {command['path']}")
-    comms = agent.open("requests", token)
-    result_to = agent.open("result", token)
-    stdout = agent.open("stdout", token)
-    stderr = agent.open("stderr", token)
-
-    def target() -> None:
-        decoder = compat.CommsDecoder(body_decoder=_TO_DAG_PROCESSOR)
-        # Marks user code: Variables and Connections come from the supervisor, never from a database.
-        os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "client"
-        compat.set_comms(decoder)
-        result_to.sendall(json.dumps(parse(command)).encode())
-        result_to.close()
-
-    compat.run_supervised(comms, stdout, stderr, target)
-    os._exit(124)
+    answering.run(command, agent, f"leoflow parse: {command['path']}", parse)
 
 
 def parse(command: Command) -> dict[str, Any]:
     path: str = command["path"]
     root: str = command["workspace"]
     started = time.monotonic()
-    limit = limit_memory(command["memoryMb"])
+    limit = answering.limit_memory(command["memoryMb"])
     put_on_path(root, path)
     known_modules = set(sys.modules)
     recorder = ReadRecorder(root)
@@ -106,18 +82,6 @@ def parse(command: Command) -> dict[str, Any]:
         "durationSeconds": time.monotonic() - started,
         "failure": None,
     }
-
-
-def limit_memory(megabytes: int) -> Any:
-    """Lets this process allocate so much more than it has; returns what lifts the limit for our own work."""
-    old = resource.getrlimit(resource.RLIMIT_DATA)
-    try:
-        with open("/proc/self/status") as file:
-            held = next(int(line.split()[1]) for line in file if line.startswith("VmData:")) * 1024
-    except (OSError, StopIteration):
-        return lambda: None
-    resource.setrlimit(resource.RLIMIT_DATA, (held + megabytes * 1024 * 1024, old[1]))
-    return lambda: resource.setrlimit(resource.RLIMIT_DATA, old)
 
 
 def _relative(name: str, root: str) -> str:

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 import traceback
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 import pendulum
-import setproctitle
-from pydantic import TypeAdapter
 
-from airflow.dag_processing.processor import ToDagProcessor
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from airflow.utils.types import DagRunType
-from leoflow_runtime import compat
+from leoflow_runtime import answering, compat
 from leoflow_runtime.forkserver import AgentConnection, Command
-from leoflow_runtime.parser import limit_memory
-
-_TO_DAG_PROCESSOR: TypeAdapter[Any] = TypeAdapter(ToDagProcessor)
 
 
 def run(command: Command, agent: AgentConnection) -> NoReturn:
-    token: str = command["token"]
-    setproctitle.setproctitle(f"leoflow timetable: {command['type']}")
-    comms = agent.open("requests", token)
-    result_to = agent.open("result", token)
-    stdout = agent.open("stdout", token)
-    stderr = agent.open("stderr", token)
-
-    def target() -> None:
-        # Marks user code: Variables and Connections come from the supervisor, never from a database.
-        os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "client"
-        compat.set_comms(compat.CommsDecoder(body_decoder=_TO_DAG_PROCESSOR))
-        result_to.sendall(json.dumps(answer(command)).encode())
-        result_to.close()
-
-    compat.run_supervised(comms, stdout, stderr, target)
-    os._exit(124)
+    answering.run(command, agent, f"leoflow timetable: {command['type']}", answer)
 
 
 def answer(command: Command) -> dict[str, Any]:
     question: dict[str, Any] = command["question"]
     found: dict[str, Any] = {"runs": [], "dataInterval": None, "runId": None, "failure": None}
-    lift = limit_memory(command["memoryMb"])
+    lift = answering.limit_memory(command["memoryMb"])
     try:
         timetable = compat.decode_timetable(command["type"], command["data"])
         _ASK[question["kind"]](timetable, question, found)
