@@ -9,27 +9,18 @@ import { withDatabase } from "./database-retry.ts";
 /** Triggers that watch for assets to be updated: event-driven scheduling. */
 export class AssetWatchers {
   readonly #x: ExecutionContext;
-  #looking: Promise<void> | null = null;
-  #lookAgain = false;
 
   constructor(x: ExecutionContext) {
     this.#x = x;
   }
 
-  /** A DAG changed, and with it perhaps what is to be watched: calls `look` if there are watchers, once for many DAGs. */
-  dagChanged(look: () => Promise<void>): void {
-    this.#lookAgain = true;
-    this.#looking ??= this.#look(look).finally(() => (this.#looking = null));
-  }
-
-  async #look(look: () => Promise<void>): Promise<void> {
-    while (this.#lookAgain) {
-      this.#lookAgain = false;
-      try {
-        if (await hasWatchers(this.#x.deps.database.db)) await look();
-      } catch (error) {
-        this.#x.kit.logger.warn({ err: error }, "watchers could not be read; they are looked for again");
-      }
+  /** Whether any asset has a watcher; false when that cannot be read now, and the trigger feeder's tick will. */
+  async any(): Promise<boolean> {
+    try {
+      return await hasWatchers(this.#x.deps.database.db);
+    } catch (error) {
+      this.#x.kit.logger.warn({ err: error }, "watchers could not be read; they are looked for again");
+      return false;
     }
   }
 

@@ -13,6 +13,7 @@ import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
 import type { Instant } from "../kit/instant.ts";
+import { Rounds } from "../kit/rounds.ts";
 import { BackfillFinisher } from "../scheduler/backfill-finisher.ts";
 import { InputTimeouts } from "../scheduler/input-timeouts.ts";
 import { AssetRunCreator } from "../scheduler/asset-run-creator.ts";
@@ -289,7 +290,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(callbacks.deadlines);
     await start(inputTimeouts);
     await start(triggerFeeder);
-    bus.on("dag", () => watchers.dagChanged(async () => triggerFeeder?.refresh()));
+    const watching = new Rounds<"all">(async () => {
+      if (await watchers.any()) await triggerFeeder?.refresh();
+    });
+    bus.on("dag", () => watching.ask("all"));
     await start(backfillFinisher);
     await start(runCreator);
     await start(assetRuns);

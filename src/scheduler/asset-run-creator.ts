@@ -1,4 +1,5 @@
 import { toJsonText } from "../kit/json-text.ts";
+import { Rounds } from "../kit/rounds.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import { isSatisfied, keyText, leavesOf } from "../domain/asset/asset-condition.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
@@ -26,7 +27,7 @@ import { updateActiveAssets } from "../store/assets.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
-import { inTransaction, type Executor } from "../store/transaction.ts";
+import { inTransaction, type Trx } from "../store/transaction.ts";
 
 export interface AssetRunCreatorDeps {
   db: Database;
@@ -34,7 +35,8 @@ export interface AssetRunCreatorDeps {
   versions: VersionCache;
 }
 
-type Trx = Parameters<Parameters<typeof inTransaction>[1]>[0];
+/** Whether the assets with these keys are enough. */
+type Condition = (isUpdated: (key: string) => boolean) => boolean;
 
 /**
  * Makes runs for DAGs whose assets were updated, the moment the update is written.
@@ -46,12 +48,13 @@ type Trx = Parameters<Parameters<typeof inTransaction>[1]>[0];
 export class AssetRunCreator implements Service {
   readonly #kit: Kit;
   readonly #deps: AssetRunCreatorDeps;
-  readonly #refreshing = new Map<string, Promise<void>>();
+  readonly #rounds = new Rounds<string>((dagId) => this.#refresh(dagId));
   /** DAGs that have what they wait for, but too many runs. */
   readonly #full = new Set<string>();
   /** What can never come true is said once. */
   readonly #complaints = new Set<string>();
   #unsubscribe: (() => void)[] = [];
+  #stopped = false;
 
   constructor(kit: Kit, deps: AssetRunCreatorDeps) {
     this.#kit = kit;
@@ -59,6 +62,7 @@ export class AssetRunCreator implements Service {
   }
 
   async start(): Promise<void> {
+    this.#stopped = false;
     const { bus } = this.#deps;
     this.#unsubscribe = [
       bus.on("assets-updated", ({ dagIds }) => dagIds.forEach((dagId) => this.refresh(dagId))),
@@ -68,6 +72,7 @@ export class AssetRunCreator implements Service {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
     await this.settled();
   }
@@ -89,21 +94,20 @@ export class AssetRunCreator implements Service {
   }
 
   refresh(dagId: string): void {
-    const before = this.#refreshing.get(dagId) ?? Promise.resolve();
-    const next = before
-      .then(() => this.#create(dagId))
-      .catch((error: unknown) => {
-        this.#kit.logger.error({ err: error, dagId }, "no run could be made for updated assets; it is tried again");
-      })
-      .finally(() => {
-        if (this.#refreshing.get(dagId) === next) this.#refreshing.delete(dagId);
-      });
-    this.#refreshing.set(dagId, next);
+    if (!this.#stopped) this.#rounds.ask(dagId);
   }
 
   /** Resolves when no DAG is being looked at. */
-  async settled(): Promise<void> {
-    while (this.#refreshing.size > 0) await Promise.allSettled(this.#refreshing.values());
+  settled(): Promise<void> {
+    return this.#rounds.settled();
+  }
+
+  async #refresh(dagId: string): Promise<void> {
+    try {
+      await this.#create(dagId);
+    } catch (error) {
+      this.#kit.logger.error({ err: error, dagId }, "no run could be made for updated assets; it is tried again");
+    }
   }
 
   async #create(dagId: string): Promise<void> {
@@ -131,7 +135,8 @@ export class AssetRunCreator implements Service {
     const { queued } = schedule;
     if (schedule.is_paused || schedule.has_import_errors || queued.length === 0) return null;
     const updated = new Set(queued.map(keyText));
-    if (!(await this.#isSatisfied(trx, graph, (key) => updated.has(key)))) return null;
+    const isSatisfiedBy = await this.#condition(trx, graph);
+    if (!isSatisfiedBy((key) => updated.has(key))) return null;
     if (schedule.max_active_runs !== null && schedule.active_runs >= schedule.max_active_runs) {
       this.#full.add(graph.dagId);
       return null;
@@ -145,11 +150,12 @@ export class AssetRunCreator implements Service {
     return id;
   }
 
-  async #isSatisfied(db: Executor, graph: DagGraph, isUpdated: (key: string) => boolean): Promise<boolean> {
+  /** What the DAG's schedule says of assets that were updated. */
+  async #condition(trx: Trx, graph: DagGraph): Promise<Condition> {
     const condition = assetConditionOf(graph.timetable);
-    if (condition === null) return false;
-    const resolution = await resolveLeaves(db, [...leavesOf(condition)]);
-    return isSatisfied(condition, (asset) => isUpdated(keyText(asset)), resolution);
+    if (condition === null) return () => false;
+    const resolution = await resolveLeaves(trx, [...leavesOf(condition)]);
+    return (isUpdated) => isSatisfied(condition, (asset) => isUpdated(keyText(asset)), resolution);
   }
 
   /** `_create_dagruns_for_partitioned_asset_dags`: as there, neither a pause nor max_active_runs holds these back. */
@@ -169,8 +175,12 @@ export class AssetRunCreator implements Service {
       );
     }
     const made: number[] = [];
-    for (const partition of pending.filter((one) => !stale.includes(one))) {
-      if (schedule === null || !(await this.#isComplete(trx, graph, schedule, partition))) continue;
+    if (schedule === null || stale.length === pending.length) return made;
+    const isSatisfiedBy = await this.#condition(trx, graph);
+    for (const partition of pending) {
+      if (partition.rollup_fingerprint !== fingerprint) continue;
+      const isComplete = this.#completeOf(graph.dagId, schedule, partition);
+      if (!isSatisfiedBy((key) => isComplete.get(key) ?? false)) continue;
       const now = this.#kit.clock.now();
       const assets = [...partition.received.values()].map(({ asset }) => asset);
       const { date, problem } = partitionDateOf(schedule, assets, partition.partition_key, partition.partition_date);
@@ -186,26 +196,22 @@ export class AssetRunCreator implements Service {
     return made;
   }
 
-  async #isComplete(
-    trx: Trx,
-    graph: DagGraph,
-    schedule: PartitionedSchedule,
-    partition: PendingPartition,
-  ): Promise<boolean> {
+  /** By key of an asset: whether the partition has all that it needs of it. */
+  #completeOf(dagId: string, schedule: PartitionedSchedule, partition: PendingPartition): Map<string, boolean> {
     const complete = new Map<string, boolean>();
     for (const [key, { asset, keys }] of partition.received) {
       const { rollup } = schedule.mapperOf(asset);
       try {
         const wanted = rollup?.toUpstream(partition.partition_key);
         const verdict = wanted ? rollup?.isSatisfied(keys, wanted) : undefined;
-        if (verdict?.unreachable) this.#complain(graph.dagId, key, verdict.unreachable);
+        if (verdict?.unreachable) this.#complain(dagId, key, verdict.unreachable);
         complete.set(key, verdict === undefined || (verdict.satisfied && verdict.unreachable === null));
       } catch (error) {
-        this.#complain(graph.dagId, key, error instanceof Error ? error.message : String(error));
+        this.#complain(dagId, key, error instanceof Error ? error.message : String(error));
         complete.set(key, false);
       }
     }
-    return this.#isSatisfied(trx, graph, (key) => complete.get(key) ?? false);
+    return complete;
   }
 
   #complain(dagId: string, asset: string, problem: string): void {

@@ -1,3 +1,4 @@
+import { Rounds } from "../kit/rounds.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus } from "../domain/events.ts";
 import { completeBackfills, hasActiveBackfills } from "../store/backfills.ts";
@@ -11,8 +12,7 @@ export class BackfillFinisher implements Service {
   /** There may be backfills to complete; most of the time there are none, and no run's end costs anything. */
   #isActive = true;
   #told = 0;
-  #working: Promise<void> | null = null;
-  #again = false;
+  readonly #rounds = new Rounds<"all">(() => this.#work());
   #stopped = false;
 
   constructor(kit: Kit, deps: { db: Database; bus: EventBus }) {
@@ -33,15 +33,12 @@ export class BackfillFinisher implements Service {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#unsubscribe?.();
-    await this.#working;
+    await this.#rounds.settled();
   }
 
   /** A run has ended. Many ends make one look. */
   check(): void {
-    if (!this.#isActive) return;
-    this.#again = true;
-    if (this.#working !== null || this.#stopped) return;
-    this.#working = this.#work().finally(() => (this.#working = null));
+    if (this.#isActive && !this.#stopped) this.#rounds.ask("all");
   }
 
   /** Also the backstop: runs may end by being deleted. */
@@ -56,13 +53,11 @@ export class BackfillFinisher implements Service {
   }
 
   async #work(): Promise<void> {
-    while (this.#again && !this.#stopped) {
-      this.#again = false;
-      try {
-        await this.runOnce();
-      } catch (error) {
-        this.#kit.logger.error({ err: error }, "backfills could not be completed; the next tick tries again");
-      }
+    if (this.#stopped) return;
+    try {
+      await this.runOnce();
+    } catch (error) {
+      this.#kit.logger.error({ err: error }, "backfills could not be completed; the next tick tries again");
     }
   }
 }

@@ -2,6 +2,7 @@ import type { CallbackHost, CallbackOutcome, DueCallback } from "../domain/callb
 import { callbackLogPath } from "../domain/callback.ts";
 import type { EventBus } from "../domain/events.ts";
 import { addMicros } from "../kit/instant.ts";
+import { Rounds } from "../kit/rounds.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import {
   adoptCallbacks,
@@ -46,8 +47,7 @@ export class CallbackRunner implements Service {
   readonly #running = { dag_processor: new Set<Promise<void>>(), executor: new Set<Promise<void>>() };
   readonly #timers = new Set<NodeJS.Timeout>();
   #unsubscribe: (() => void) | null = null;
-  #taking: Promise<void> | null = null;
-  #again = false;
+  readonly #rounds = new Rounds<"all">(() => this.#take());
   #stopped = true;
 
   constructor(kit: Kit, deps: CallbackRunnerDeps, config: CallbackRunnerConfig = DEFAULT_CALLBACK_RUNNER) {
@@ -69,7 +69,7 @@ export class CallbackRunner implements Service {
     this.#stopped = true;
     this.#unsubscribe?.();
     for (const timer of this.#timers) clearTimeout(timer);
-    await this.#taking;
+    await this.#rounds.settled();
   }
 
   /** The backstop: finds what an event missed. */
@@ -82,25 +82,15 @@ export class CallbackRunner implements Service {
   /** Resolves when nothing runs and nothing waits. For tests. */
   async settled(): Promise<void> {
     for (;;) {
-      await this.#taking;
+      await this.#rounds.settled();
       const running = [...this.#running.dag_processor, ...this.#running.executor];
-      if (running.length === 0 && this.#taking === null) return;
+      if (running.length === 0) return;
       await Promise.all(running);
     }
   }
 
   #look(): void {
-    if (this.#stopped) return;
-    if (this.#taking) {
-      this.#again = true;
-      return;
-    }
-    this.#taking = this.#take().finally(() => {
-      this.#taking = null;
-      if (!this.#again) return;
-      this.#again = false;
-      this.#look();
-    });
+    if (!this.#stopped) this.#rounds.ask("all");
   }
 
   async #take(): Promise<void> {

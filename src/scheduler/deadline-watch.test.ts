@@ -78,6 +78,7 @@ const GONE: CallbackOutcome = { kind: "lost", reason: "gone" };
 const answers: Record<string, CallbackOutcome> = {
   Mine: { kind: "done", errors: [], value: "2030-01-01T00:00:00+01:00" },
   Nothing: { kind: "done", errors: [] },
+  Day: { kind: "done", errors: [], value: "2030-01-01 or so" },
   Wrong: { kind: "done", errors: ["ValueError: no"] },
 };
 
@@ -90,8 +91,11 @@ async function start(values: Record<string, string> = {}) {
     bus,
     variable: async (key) => values[key] ?? null,
     triggersChanged: () => heard.triggers++,
-    reference: async ({ reference }) =>
-      answers[(JSON.parse(reference) as { reference_type: string }).reference_type] ?? GONE,
+    reference: async ({ reference }) => {
+      const { reference_type } = JSON.parse(reference) as { reference_type: string };
+      if (reference_type === "Broken") throw new Error("not now");
+      return answers[reference_type] ?? GONE;
+    },
   });
   await watch.start();
   await watch.settled();
@@ -170,6 +174,22 @@ describe("a run's deadlines", () => {
     expect(others).toEqual([]);
   });
 
+  it("do not wait for one that cannot be resolved, or that refers to no moment", async () => {
+    const own = (reference_type: string) => ({ __class_path: "refs.Mine", reference_type });
+    const dagId = await dagWith(
+      alert({ interval: timedelta(-60) }),
+      alert({ reference: own("Broken") }),
+      alert({ reference: own("Day") }),
+    );
+    const id = await trigger(dagId);
+    const { heard } = await start();
+    expect(heard.callbacks).toBe(1);
+    expect((await deadlines(id)).map(({ missed, unresolved }) => [missed, unresolved])).toEqual([
+      [true, false],
+      [false, true],
+    ]);
+  });
+
   it("go when it succeeds in time, and stay when it fails or is late", async () => {
     const dagId = await dagWith(alert());
     const end = { reason: "", callback: "no-callback", hasDeadlines: true } as const;
@@ -237,8 +257,7 @@ describe("a deadline that passes", () => {
       callback_kwargs: { context: { deadline: {} } },
     });
     expect(heard).toEqual({ callbacks: 0, triggers: 1 });
-    // Nobody has been asked yet which triggers are used.
-    await cleanUnusedTriggers(database.db, []);
+    await cleanUnusedTriggers(database.db);
     const told = { triggerId: made.id, now: clock.now() };
     expect(await openCallbackTriggers(database.db)).toMatchObject([{ id: called?.id, trigger_id: made.id }]);
     expect(await callbackTold(database.db, { ...told, state: "running", output: null })).toBe(called?.id);

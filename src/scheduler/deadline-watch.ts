@@ -1,6 +1,7 @@
 import { Alarm } from "../kit/alarm.ts";
 import { addMicros, parseInstant, type Instant } from "../kit/instant.ts";
 import { fromJsonText, type JsonText, type JsonValue } from "../kit/json-text.ts";
+import { Rounds } from "../kit/rounds.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { CallbackOutcome } from "../domain/callback.ts";
 import type { EventBus } from "../domain/events.ts";
@@ -37,10 +38,9 @@ export class DeadlineWatch implements Service {
   readonly #deps: DeadlineWatchDeps;
   readonly #alarm: Alarm<"next">;
   readonly #unsubscribe: (() => void)[] = [];
-  #wanted = false;
   #alertsMayBeNew = true;
   #hasAlerts = false;
-  #looking: Promise<void> | null = null;
+  readonly #rounds = new Rounds<"all">(() => this.#work());
   #stopped = true;
 
   constructor(kit: Kit, deps: DeadlineWatchDeps) {
@@ -65,7 +65,7 @@ export class DeadlineWatch implements Service {
     this.#stopped = true;
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
     this.#alarm.clear();
-    await this.#looking;
+    await this.#rounds.settled();
   }
 
   /** The backstop, for a stepped clock and for lost events. */
@@ -75,23 +75,16 @@ export class DeadlineWatch implements Service {
   }
 
   /** Resolves when everything that is due has been seen to. For tests. */
-  async settled(): Promise<void> {
-    while (this.#looking) await this.#looking;
+  settled(): Promise<void> {
+    return this.#rounds.settled();
   }
 
   #look(): void {
-    this.#wanted = true;
-    if (this.#stopped) return;
-    this.#looking ??= this.#work().finally(() => {
-      this.#looking = null;
-      if (this.#wanted) this.#look();
-    });
+    if (!this.#stopped) this.#rounds.ask("all");
   }
 
   async #work(): Promise<void> {
-    // Many runs are made in one turn.
-    await Promise.resolve();
-    this.#wanted = false;
+    if (this.#stopped) return;
     const { db } = this.#deps;
     try {
       if (this.#alertsMayBeNew) {
@@ -99,7 +92,11 @@ export class DeadlineWatch implements Service {
         this.#hasAlerts = await anyDeadlineAlert(db);
       }
       if (!this.#hasAlerts) return;
-      for (const deadline of await unresolvedDeadlines(db)) await this.#resolve(deadline);
+      // One that cannot be resolved now must not keep the others.
+      const failures: unknown[] = [];
+      for (const deadline of await unresolvedDeadlines(db)) {
+        await this.#resolve(deadline).catch((error: unknown) => failures.push(error));
+      }
       for (;;) {
         const missed = await missDeadlines(db, this.#kit.clock.now());
         for (const { dag_id, run_id, alert } of missed) {
@@ -109,6 +106,7 @@ export class DeadlineWatch implements Service {
         if (missed.some(({ type }) => type === "triggerer")) this.#deps.triggersChanged();
         if (missed.length === 0) break;
       }
+      if (failures.length > 0) throw new AggregateError(failures, "not all deadlines could be resolved");
       this.#alarm.set("next", await nextDeadline(db));
     } catch (error) {
       this.#kit.logger.error({ err: error }, "deadlines could not be looked at; they are looked at again");
@@ -156,6 +154,11 @@ export class DeadlineWatch implements Service {
     if (outcome.kind !== "done") return { problem: outcome.kind === "lost" ? outcome.reason : "it takes too long" };
     const [error] = outcome.errors;
     if (error !== undefined) return { problem: error };
-    return outcome.value ? { at: parseInstant(outcome.value) } : null;
+    if (!outcome.value) return null;
+    try {
+      return { at: parseInstant(outcome.value) };
+    } catch {
+      return { problem: `its reference gives no moment: ${outcome.value}` };
+    }
   }
 }

@@ -2,6 +2,7 @@ import { Alarm } from "../kit/alarm.ts";
 import { Batcher } from "../kit/batcher.ts";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import { Rounds } from "../kit/rounds.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus } from "../domain/events.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
@@ -50,7 +51,7 @@ export class RunCreator implements Service {
   readonly #kit: Kit;
   readonly #deps: RunCreatorDeps;
   readonly #alarm: Alarm<string>;
-  readonly #refreshing = new Map<string, Promise<void>>();
+  readonly #rounds = new Rounds<string>((dagId) => this.#refresh(dagId));
   readonly #custom: CustomSchedules;
   // Many DAGs are due at the same full minute.
   readonly #rows: Batcher<string, DagScheduleRow | undefined>;
@@ -97,17 +98,7 @@ export class RunCreator implements Service {
 
   /** Looks at the DAG again: makes what is due, sets the alarm for what comes next. One at a time for each DAG. */
   refresh(dagId: string): void {
-    if (this.#stopped) return;
-    const before = this.#refreshing.get(dagId) ?? Promise.resolve();
-    const next = before
-      .then(() => this.#createDue(dagId))
-      .catch((error: unknown) => {
-        this.#kit.logger.error({ err: error, dagId }, "the next run could not be computed");
-      })
-      .finally(() => {
-        if (this.#refreshing.get(dagId) === next) this.#refreshing.delete(dagId);
-      });
-    this.#refreshing.set(dagId, next);
+    if (!this.#stopped) this.#rounds.ask(dagId);
   }
 
   /** Plugins changed, and with them perhaps users' own timetables. */
@@ -116,13 +107,21 @@ export class RunCreator implements Service {
   }
 
   /** Resolves when no DAG is being looked at. For tests. */
-  async settled(): Promise<void> {
-    while (this.#refreshing.size > 0) await Promise.allSettled(this.#refreshing.values());
+  settled(): Promise<void> {
+    return this.#rounds.settled();
   }
 
   /** Backstop for stepped clocks and lost events. */
   check(): void {
     this.#alarm.check();
+  }
+
+  async #refresh(dagId: string): Promise<void> {
+    try {
+      await this.#createDue(dagId);
+    } catch (error) {
+      this.#kit.logger.error({ err: error, dagId }, "the next run could not be computed");
+    }
   }
 
   async #createDue(dagId: string): Promise<void> {

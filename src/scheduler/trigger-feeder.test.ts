@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { pino } from "pino";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
-import { makeRunningTask } from "../../test/support/factories.ts";
+import { makeDag, makeRunningTask } from "../../test/support/factories.ts";
 import { untilTrue } from "../../test/support/python.ts";
 import { systemClock } from "../kit/clock.ts";
 import { addMicros, type Instant } from "../kit/instant.ts";
+import type { JsonText } from "../kit/json-text.ts";
 import { EventBus } from "../domain/events.ts";
 import type { RunTrigger, TriggerHost } from "../domain/trigger.ts";
 import { VersionCache } from "../store/dag-versions.ts";
@@ -185,12 +186,25 @@ it("runs what no task waits for while it is wanted", async () => {
     version: null,
     logPath: null,
   };
+  const { db } = database;
+  const asset = await db
+    .insertInto("asset")
+    .values({ name: "an", uri: "asset", group: "asset", extra: "{}" as JsonText })
+    .returning("id")
+    .executeTakeFirstOrThrow();
+  const { dag_id } = await makeDag(db);
+  const named = { asset_id: asset.id, dag_id, name: "watcher", classpath: "some.Watcher", kwargs: "{}" };
+  await db
+    .insertInto("asset_watcher")
+    .values({ ...named, trigger_id: id })
+    .execute();
   let wanted = [watcher];
   const { host, feeder } = await start(0, async () => wanted);
   expect([...host.held.values()]).toEqual([watcher]);
   await feeder.runOnce();
   expect(await database.db.selectFrom("trigger").select("id").execute()).toEqual([{ id }]);
   wanted = [];
+  await db.updateTable("asset_watcher").set({ trigger_id: null }).execute();
   await feeder.refresh();
   expect(host.cancelled).toEqual([id]);
   await feeder.runOnce();

@@ -78,13 +78,17 @@ export class TriggerFeeder implements Service {
   /** The backstop: finds what an event missed, in both directions. */
   async runOnce(): Promise<void> {
     this.#timeouts.check();
-    const others = await this.#lookAround(null);
-    await cleanUnusedTriggers(this.#deps.database.db, others);
+    await this.#lookAround(null);
+    await cleanUnusedTriggers(this.#deps.database.db);
   }
 
   /** Looks at once, as when there are other watchers than before. */
   async refresh(): Promise<void> {
-    await this.#lookAround(null);
+    try {
+      await this.#lookAround(null);
+    } catch (error) {
+      this.#kit.logger.error({ err: error }, "triggers could not be looked at; the next tick does");
+    }
   }
 
   /** Resolves when every deferred task that is known has its trigger run. For tests. */
@@ -203,8 +207,8 @@ export class TriggerFeeder implements Service {
     return { dag: serialized, dagRun };
   }
 
-  /** What is past its time at the start is given until `grace`. Returns the ids of triggers that no task waits for. */
-  async #lookAround(grace: Instant | null): Promise<number[]> {
+  /** What is past its time at the start is given until `grace`. */
+  async #lookAround(grace: Instant | null): Promise<void> {
     const { database, host } = this.#deps;
     // Before the rows: what is handed over meanwhile must not be missed in them.
     const running = host.running();
@@ -218,7 +222,6 @@ export class TriggerFeeder implements Service {
     for (const { id, trigger_timeout: at } of rows) {
       if (at !== null) this.#timeouts.set(id, grace !== null && at < grace ? grace : at);
     }
-    return others.map(({ id }) => id);
   }
 
   async #timeOut(ids: readonly string[]): Promise<void> {

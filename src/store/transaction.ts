@@ -2,8 +2,10 @@ import type { Transaction } from "kysely";
 import type { Database } from "./database.ts";
 import type { Schema } from "./schema.ts";
 
+export type Trx = Transaction<Schema>;
+
 /** Statements run on a connection of their own, or inside someone's transaction. */
-export type Executor = Database | Transaction<Schema>;
+export type Executor = Database | Trx;
 
 const RETRYABLE = new Set([
   "40001", // serialization_failure
@@ -12,7 +14,7 @@ const RETRYABLE = new Set([
 const ATTEMPTS = 5;
 
 /** Runs `work` in a transaction; again when PostgreSQL picked it as the victim of a deadlock. */
-export async function inTransaction<T>(db: Database, work: (trx: Transaction<Schema>) => Promise<T>): Promise<T> {
+export async function inTransaction<T>(db: Database, work: (trx: Trx) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await db.transaction().execute(work);

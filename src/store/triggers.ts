@@ -153,19 +153,19 @@ export async function waitingFor(db: Database, triggerId: number): Promise<strin
 }
 
 /**
- * Airflow's `Trigger.clean_unused`: what left "deferred" no longer names its trigger, and a trigger that nothing waits for goes.
- * `used` are those that something else than a task waits for. Returns how many went.
+ * Airflow's `Trigger.clean_unused`: what left "deferred" no longer names its trigger, and a trigger goes that no task, no
+ * callback and no asset waits for. Returns how many went.
  */
-export async function cleanUnusedTriggers(db: Database, used: readonly number[] = []): Promise<number> {
+export async function cleanUnusedTriggers(db: Database): Promise<number> {
   await sql`
     update task_instance set trigger_id = null
     where trigger_id is not null and state is distinct from 'deferred'`.execute(db);
   const { rows } = await sql`
     delete from trigger t
-    where t.id <> all(${used}::bigint[]) and not exists (select 1 from task_instance ti where ti.trigger_id = t.id)
-      -- It came to be since these were asked for.
+    where not exists (select 1 from task_instance ti where ti.trigger_id = t.id)
       and not exists (
         select 1 from callback c where c.trigger_id = t.id and c.state in ('pending', 'queued', 'running'))
+      and not exists (select 1 from asset_watcher w where w.trigger_id = t.id)
     returning t.id`.execute(db);
   return rows.length;
 }
