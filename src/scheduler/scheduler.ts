@@ -2,28 +2,19 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
-import type { InstanceSnapshot } from "../domain/decision.ts";
 import { isFinished, type TaskInstanceState } from "../domain/states.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
 import { pauseAfterFailures } from "../store/auto-pause.ts";
 import type { VersionCache } from "../store/dag-versions.ts";
 import { pausedDags } from "../store/dag-schedule.ts";
 import type { Database } from "../store/database.ts";
-import {
-  applyTransitions,
-  insertTaskInstances,
-  liveRunIds,
-  loadRuns,
-  startRuns,
-  type LoadedRun,
-  type NewTaskInstance,
-  type Transition,
-} from "../store/live-runs.ts";
+import { applyTransitions, liveRunIds, startRuns, type Transition } from "../store/live-runs.ts";
 import { poolSizes } from "../store/pool-sizes.ts";
 import type { StartFromTrigger } from "../store/triggers.ts";
 import { decideRun, type RunDecision } from "./decide-run.ts";
 import { callsBack, endRunByTime, endRuns, type RunEnding } from "./end-run.ts";
-import { candidateOf, liveRun, missingTaskInstances, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
+import { candidateOf, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
+import { readRuns } from "./read-runs.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
 import { Slots, type Candidate } from "./slots.ts";
 import { inStartOrder, RunningRuns, StartGate } from "./start-gate.ts";
@@ -72,7 +63,8 @@ export class Scheduler implements Service {
   readonly #runs = new Map<number, LiveRun>();
   readonly #stale = new Set<number>();
   readonly #dirty = new Set<number>();
-  readonly #requeued = new Set<string>();
+  /** By run: tries to hand over again. */
+  readonly #requeued = new Map<number, Set<string>>();
   readonly #late = new Map<number, EventOf<"task-instance">[]>();
   readonly #wake: Alarm<number>;
   readonly #timeouts: Alarm<number>;
@@ -135,20 +127,10 @@ export class Scheduler implements Service {
     this.#decideAgain([...this.#runs.keys()]);
   }
 
-  /** Hands a queued try, which no executor holds, over again; its run is read first where it is not known. */
+  /** Hands a queued try, which no executor holds, over again, once its run has been read. */
   requeue(id: string, dagRunId: number): void {
-    const run = this.#runs.get(dagRunId);
-    if (run) {
-      for (const ti of run.memory.instances()) if (ti.id === id) this.#handOver(run, ti);
-    } else {
-      this.#requeued.add(id);
-      this.reload([dagRunId]);
-    }
-  }
-
-  #handOver(run: LiveRun, ti: InstanceSnapshot): void {
-    const candidate = candidateOf(run, ti);
-    if (candidate) this.#deps.executor.enqueue([workloadOf(run, candidate, ti.tryNumber)]);
+    this.#requeued.set(dagRunId, (this.#requeued.get(dagRunId) ?? new Set<string>()).add(id));
+    this.reload([dagRunId]);
   }
 
   /** Resolves when nothing is left to do now. For tests and orderly shutdown. */
@@ -289,39 +271,21 @@ export class Scheduler implements Service {
   async #load(ids: readonly number[]): Promise<void> {
     for (const id of ids) this.#late.set(id, []);
     try {
-      const loaded = new Map((await this.#readLive(ids)).map((each) => [each.run.id, each]));
+      const runs = await readRuns({ ...this.#deps, logger: this.#kit.logger }, ids);
       for (const id of ids) {
-        const found = loaded.get(id);
-        const run =
-          found && (await liveRun(this.#deps.db, found, await this.#deps.versions.get(found.run.dag_version_id)));
         this.#forget(id);
-        if (run) this.#take(run, this.#late.get(id) ?? []);
-        this.#late.delete(id);
+        const requeued = this.#requeued.get(id);
+        this.#requeued.delete(id);
+        const run = runs.get(id);
+        if (run) this.#take(run, this.#late.get(id) ?? [], requeued);
       }
     } finally {
       for (const id of ids) this.#late.delete(id);
     }
   }
 
-  /** Reads those that are queued or running, and makes the task instances that they lack. */
-  async #readLive(ids: readonly number[]): Promise<LoadedRun[]> {
-    const { db, versions } = this.#deps;
-    const isLive = ({ run }: LoadedRun): boolean => run.state === "queued" || run.state === "running";
-    const loaded = (await loadRuns(db, ids)).filter(isLive);
-    const missing: NewTaskInstance[] = [];
-    for (const each of loaded) missing.push(...missingTaskInstances(each, await versions.get(each.run.dag_version_id)));
-    const inserted = await insertTaskInstances(db, missing);
-    if (inserted.size < missing.length) return (await loadRuns(db, ids)).filter(isLive);
-    const of = new Map(loaded.map((each) => [each.run.id, each]));
-    for (const { id, run, task, mapIndex } of missing) {
-      const made = { id, taskId: task.taskId, mapIndex, state: null, tryNumber: 0, wakeAt: null };
-      of.get(run.id)?.taskInstances.push(made);
-    }
-    return loaded;
-  }
-
-  /** Goes on with a run as it was just read; `late` came while it was. */
-  #take(run: LiveRun, late: readonly EventOf<"task-instance">[]): void {
+  /** Goes on with a run as it was just read; `late` came while it was, and `requeued` go to the executor again. */
+  #take(run: LiveRun, late: readonly EventOf<"task-instance">[], requeued?: ReadonlySet<string>): void {
     const { id, dag_id: dagId, dag_is_paused: isPaused } = run.row;
     if (isPaused) this.#paused.add(dagId);
     else this.#paused.delete(dagId);
@@ -331,7 +295,8 @@ export class Scheduler implements Service {
       if (!candidate) continue;
       this.#slots.record(candidate, ti.state);
       if (ti.state === "scheduled") this.#wait(run, candidate);
-      if (this.#requeued.delete(ti.id) && ti.state === "queued") this.#handOver(run, ti);
+      if (ti.state === "queued" && requeued?.has(ti.id))
+        this.#deps.executor.enqueue([workloadOf(run, candidate, ti.tryNumber)]);
     }
     for (const event of late) this.#applyEvent(run, event);
     this.#dirty.add(id);
