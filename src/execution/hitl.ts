@@ -50,7 +50,11 @@ async function answerHitlRequest(
   id: string,
   response: { chosenOptions: JsonText; paramsInput: JsonText },
 ): Promise<Answer<HitlResponseRow>> {
-  const stored = await storeHitlResponse(x.deps.database.db, id, { ...response, now: x.kit.clock.now() });
+  const stored = await storeHitlResponse(x.deps.database.db, id, {
+    ...response,
+    respondedBy: null,
+    now: x.kit.clock.now(),
+  });
   const found = await getHitlResponse(x, id);
   if (stored || found.kind === "refused") return found;
   const message = `Human-in-the-loop detail for Task Instance with id ${id} already exists.`;

@@ -278,11 +278,6 @@ async function renewTries(
       note_user_id = case when ${note !== null} then ${noteText === null ? null : note?.userId} else ti.note_user_id end,
       updated_at = ${now}::timestamptz
     from fresh where ti.id = fresh.old_id`.execute(trx);
-  // What a person was asked belongs to the task: its next try asks it again.
-  await sql`
-    update hitl_detail set ti_id = fresh.new_id
-    from json_to_recordset(${toJsonText(rows)}::json) as fresh(old_id uuid, new_id uuid)
-    where ti_id = fresh.old_id`.execute(trx);
 }
 
 /**

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Database } from "./database.ts";
+import type { Executor } from "./transaction.ts";
 
 export interface HitlRequest {
   options: JsonText;
@@ -51,17 +52,17 @@ export async function findHitlResponse(db: Database, id: string): Promise<HitlRe
   return row ?? null;
 }
 
-/** A trigger takes the defaults in nobody's name. False when there is an answer, or was no question. */
+/** Records what was chosen; nobody's name stands for the defaults. False when there is an answer, or was no question. */
 export async function storeHitlResponse(
-  db: Database,
+  db: Executor,
   id: string,
-  response: { chosenOptions: JsonText; paramsInput: JsonText; now: Instant },
+  response: { respondedBy: JsonText | null; chosenOptions: JsonText; paramsInput: JsonText; now: Instant },
 ): Promise<boolean> {
   const { numUpdatedRows } = await db
     .updateTable("hitl_detail")
     .set({
       responded_at: response.now,
-      responded_by: null,
+      responded_by: response.respondedBy,
       chosen_options: response.chosenOptions,
       params_input: response.paramsInput,
     })

@@ -34,8 +34,6 @@ const retryStatement = prepared<SettledRow>(
     insert into hitl_detail_history (ti_id, ${HITL_COLUMNS})
     select ti_id, ${HITL_COLUMNS} from hitl_detail where ti_id = $1::uuid and exists (select from live)
     on conflict do nothing
-  ), request_moved as (
-    update hitl_detail set ti_id = $2::uuid from live where ti_id = live.id
   ), settled as (
     update task_instance as ti set
       id = $2::uuid, state = 'up_for_retry', end_date = $3::timestamptz,

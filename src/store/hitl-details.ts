@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
+import { storeHitlResponse } from "./execution-hitl.ts";
 import {
   allOf,
   column,
@@ -19,7 +20,7 @@ import {
   type Sortable,
 } from "./filters.ts";
 import type { HitlDetailTable } from "./schema.ts";
-import { inTransaction } from "./transaction.ts";
+import { inTransaction, type Trx } from "./transaction.ts";
 
 /** What a person is asked for a try, and what was answered. */
 export type HitlRow = Selectable<HitlDetailTable>;
@@ -121,34 +122,28 @@ export async function answerHitlDetail(
       .where("id", "=", tiId)
       .forNoKeyUpdate()
       .executeTakeFirst();
-    const { numUpdatedRows } = await trx
-      .updateTable("hitl_detail")
-      .set({
-        responded_by: answer.respondedBy,
-        responded_at: answer.now,
-        chosen_options: answer.chosenOptions,
-        params_input: answer.paramsInput,
-      })
-      .where("ti_id", "=", tiId)
-      .where("responded_at", "is", null)
-      .executeTakeFirst();
-    if (numUpdatedRows === 0n) return null;
+    if (!(await storeHitlResponse(trx, tiId, answer))) return null;
     if (ti?.state !== "awaiting_input" && ti?.state !== "deferred") return { resumedRun: null };
-    await trx
-      .updateTable("task_instance")
-      .set({
-        state: "scheduled",
-        scheduled_dttm: answer.now,
-        next_kwargs: answer.resumeWith(ti.next_kwargs),
-        trigger_id: null,
-        trigger_timeout: null,
-        wake_at: null,
-        updated_at: answer.now,
-      })
-      .where("id", "=", tiId)
-      .execute();
+    await goOnWith(trx, tiId, answer.resumeWith(ti.next_kwargs), answer.now);
     return { resumedRun: ti.dag_run_id };
   });
+}
+
+/** Lets a task that was parked be scheduled again. */
+async function goOnWith(trx: Trx, tiId: string, nextKwargs: JsonText, now: Instant): Promise<void> {
+  await trx
+    .updateTable("task_instance")
+    .set({
+      state: "scheduled",
+      scheduled_dttm: now,
+      next_kwargs: nextKwargs,
+      trigger_id: null,
+      trigger_timeout: null,
+      wake_at: null,
+      updated_at: now,
+    })
+    .where("id", "=", tiId)
+    .execute();
 }
 
 /** A task that need not wait for an answer any more: it has one, or its time is up. */
@@ -190,30 +185,8 @@ export async function endInputWaits(
       const isOver = trigger_timeout !== null && trigger_timeout <= now;
       if (!isOver && (detail?.responded_at ?? null) === null) continue;
       const { nextKwargs, answer } = goOn({ id, next_kwargs, detail: detail ?? null });
-      if (answer) {
-        await trx
-          .updateTable("hitl_detail")
-          .set({
-            chosen_options: answer.chosenOptions,
-            params_input: answer.paramsInput,
-            responded_by: null,
-            responded_at: now,
-          })
-          .where("ti_id", "=", id)
-          .execute();
-      }
-      await trx
-        .updateTable("task_instance")
-        .set({
-          state: "scheduled",
-          scheduled_dttm: now,
-          next_kwargs: nextKwargs,
-          trigger_timeout: null,
-          wake_at: null,
-          updated_at: now,
-        })
-        .where("id", "=", id)
-        .execute();
+      if (answer) await storeHitlResponse(trx, id, { ...answer, respondedBy: null, now });
+      await goOnWith(trx, id, nextKwargs, now);
       runs.add(dag_run_id);
     }
     return runs;
