@@ -1,11 +1,9 @@
 import type { JsonText } from "../kit/json-text.ts";
 
 /** Where a callback runs: with the DAG's file, in a process of its own, or as a trigger. */
-export const CALLBACK_TYPES = ["dag_processor", "executor", "triggerer"] as const;
-export type CallbackType = (typeof CALLBACK_TYPES)[number];
+export type CallbackType = "dag_processor" | "executor" | "triggerer";
 
-export const CALLBACK_STATES = ["pending", "queued", "running", "success", "failed"] as const;
-export type CallbackState = (typeof CALLBACK_STATES)[number];
+export type CallbackState = "pending" | "queued" | "running" | "success" | "failed";
 
 /** A callback that is to run now, in a process. `data` is what leoflow_runtime/callbacks.py takes. */
 export interface DueCallback {

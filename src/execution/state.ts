@@ -59,15 +59,6 @@ async function finishWithOutlets(
   return done.settled;
 }
 
-export async function endTask(
-  x: ExecutionContext,
-  report: Report & { state: "failed" | "skipped" | "removed" | "upstream_failed" },
-): Promise<StateChange> {
-  if (report.state !== "failed") return await changed(x, report.id, report.state, finish(x, report));
-  const live = await findLiveTry(x.deps.database.pool, report.id);
-  return await changed(x, report.id, "failed", live && failTry(x, live, report));
-}
-
 export async function retryTask(
   x: ExecutionContext,
   report: Report & { delaySeconds: number | null; reason: string | null },

@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { keyText, type AssetKey, type AssetLeaf, type AssetResolution } from "../domain/asset/asset-condition.ts";
 import type { Database } from "./database.ts";
+import { instantJson } from "./instant-text.ts";
 import type { Schema } from "./schema.ts";
 import type { Executor } from "./transaction.ts";
 
@@ -44,7 +45,7 @@ export async function assetSchedule(trx: Executor, dagId: string): Promise<Asset
       (select count(*)::integer from asset_partition_dag_run p
         where p.target_dag_id = dag.dag_id and p.created_dag_run_id is null) as pending_partitions,
       (select coalesce(jsonb_agg(jsonb_build_object('asset_id', q.asset_id, 'name', asset.name, 'uri', asset.uri,
-          'created_at', to_char(q.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))), '[]')
+          'created_at', ${instantJson("q.created_at")})), '[]')
         from asset_dag_run_queue q join asset on asset.id = q.asset_id where q.target_dag_id = dag.dag_id) as queued
     from dag where dag_id = ${dagId}`.execute(trx);
   return rows[0] ?? null;

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Database } from "./database.ts";
+import { instantText } from "./instant-text.ts";
 import type { Executor } from "./transaction.ts";
 
 /** Notes what these DAG versions promise, each with an id of its own. */
@@ -113,16 +114,14 @@ export async function dropDeadline(db: Database, id: string): Promise<void> {
   await db.deleteFrom("deadline").where("id", "=", id).where("missed", "=", false).execute();
 }
 
-const INSTANT = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
-
 /** `dag_run r` of `dag d` as Airflow's API describes it (DAGRunResponse). */
 const RUN_RESPONSE = sql.raw(`json_build_object('dag_run_id', r.run_id, 'dag_id', r.dag_id,
-      ${["logical_date", "queued_at", "start_date", "end_date", "data_interval_start", "data_interval_end", "run_after", "last_scheduling_decision", "partition_date"].map((name) => `'${name}', ${INSTANT(`r.${name}`)}`).join(", ")},
+      ${["logical_date", "queued_at", "start_date", "end_date", "data_interval_start", "data_interval_end", "run_after", "last_scheduling_decision", "partition_date"].map((name) => `'${name}', ${instantText(`r.${name}`)}`).join(", ")},
       'duration', extract(epoch from r.end_date - r.start_date), 'run_type', r.run_type, 'state', r.state,
       'triggered_by', r.triggered_by, 'triggering_user_name', r.triggering_user_name, 'conf', r.conf, 'note', r.note,
       'dag_versions', (select coalesce(json_agg(json_build_object('id', v.id, 'version_number', v.version_number,
         'dag_id', v.dag_id, 'bundle_name', v.bundle_name, 'bundle_version', v.bundle_version,
-        'created_at', ${INSTANT("v.created_at")}, 'dag_display_name', coalesce(d.dag_display_name, d.dag_id),
+        'created_at', ${instantText("v.created_at")}, 'dag_display_name', coalesce(d.dag_display_name, d.dag_id),
         'bundle_url', null)), '[]') from dag_version v where v.id = r.dag_version_id),
       'bundle_version', r.bundle_version, 'dag_display_name', coalesce(d.dag_display_name, d.dag_id),
       'partition_key', r.partition_key)`);

@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { AssetKey } from "../domain/asset/asset-condition.ts";
 import type { Database } from "./database.ts";
+import { CREATED_RUN_FIELDS } from "./instant-text.ts";
 
 export interface ExecutionAsset extends AssetKey {
   id: number;
@@ -13,7 +14,7 @@ export interface ExecutionAsset extends AssetKey {
 /** How a task names an asset. */
 export type AssetRef = { name: string; uri?: null } | { name?: null; uri: string };
 
-const IS_ACTIVE = sql<SqlBool>`exists (select from asset_active a where a.name = asset.name and a.uri = asset.uri)`;
+export const IS_ACTIVE = sql<SqlBool>`exists (select from asset_active a where a.name = asset.name and a.uri = asset.uri)`;
 
 /** The active asset of this name or URI. */
 export async function findActiveAsset(db: Database, ref: AssetRef): Promise<ExecutionAsset | null> {
@@ -59,18 +60,9 @@ export interface CreatedRun {
   partition_key: string | null;
 }
 
-/** In aggregated JSON, a time as an Instant. */
-export function instantJson(column: string): RawBuilder<string> {
-  return sql.raw(`to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`);
-}
-
 // The SDK cannot read a run that has no start yet (or again), where Airflow fails the task that asks.
 const CREATED_RUNS = sql`(
-  select coalesce(jsonb_agg(jsonb_build_object('run_id', r.run_id, 'dag_id', r.dag_id,
-      'logical_date', ${instantJson("r.logical_date")}, 'start_date', ${instantJson("r.start_date")},
-      'end_date', ${instantJson("r.end_date")}, 'state', r.state,
-      'data_interval_start', ${instantJson("r.data_interval_start")},
-      'data_interval_end', ${instantJson("r.data_interval_end")}, 'partition_key', r.partition_key) order by r.id), '[]')
+  select coalesce(jsonb_agg(jsonb_build_object(${CREATED_RUN_FIELDS}) order by r.id), '[]')
   from dagrun_asset_event made join dag_run r on r.id = made.dag_run_id
   where made.event_id = event.id and r.start_date is not null)`;
 

@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { DagRunState, DagRunType } from "../domain/states.ts";
 import type { Database } from "./database.ts";
+import { instantText } from "./instant-text.ts";
 
 /** What the Execution API says of a run. */
 export interface ExecutionDagRunRow {
@@ -33,7 +34,7 @@ const CONSUMED_ASSET_EVENTS = `case when r.run_type = 'asset_triggered' then (
       'source_run_id', e.source_run_id, 'source_map_index', e.source_map_index,
       'source_aliases', (select coalesce(json_agg(json_build_object('name', al.name) order by al.id), '[]')
         from asset_alias_asset_event link join asset_alias al on al.id = link.alias_id where link.event_id = e.id),
-      'timestamp', to_char(e.timestamp at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'timestamp', ${instantText("e.timestamp")},
       'partition_key', e.partition_key) order by e.timestamp, e.id)
     from dagrun_asset_event consumed join asset_event e on e.id = consumed.event_id join asset a on a.id = e.asset_id
     where consumed.dag_run_id = r.id) end as consumed_asset_events`;

@@ -143,12 +143,14 @@ export async function paginated<DB, TB extends keyof DB, O>(
   const { orders, sortable, page } = sorting;
   let pageQuery = query.limit(page.limit).offset(page.offset);
   for (const expression of orderExpressions(orders, sortable)) pageQuery = pageQuery.orderBy(expression);
-  // Most pages hold everything there is: then the count is known without asking.
   const rows = await pageQuery.execute();
-  if (rows.length < page.limit && (rows.length > 0 || page.offset === 0)) {
-    return { rows, total: page.offset + rows.length };
-  }
-  return { rows, total: await countRows(query) };
+  return { rows, total: await totalOf(rows.length, page, () => countRows(query)) };
+}
+
+/** Most pages hold everything there is: then the number of all rows is known without asking. */
+export async function totalOf(found: number, page: Page, count: () => Promise<number>): Promise<number> {
+  if (found < page.limit && (found > 0 || page.offset === 0)) return page.offset + found;
+  return await count();
 }
 
 /** Rows a query without grouping matches. */

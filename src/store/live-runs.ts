@@ -5,6 +5,7 @@ import type { TaskNode } from "../domain/dag-graph.ts";
 import type { InstanceSnapshot } from "../domain/decision.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
+import { instantJson } from "./instant-text.ts";
 
 /** A queued or running run as the scheduler holds it. */
 export interface LiveRunRow {
@@ -50,7 +51,7 @@ export async function loadRuns(db: Database, ids: readonly number[]): Promise<Lo
         where b.dag_run_id = dag_run.id and b.backfill_id = dag_run.backfill_id) end as backfill_ordinal,
       (select is_paused from dag where dag.dag_id = dag_run.dag_id) as dag_is_paused,
       (select coalesce(jsonb_agg(jsonb_build_array(ti.id, ti.task_id, ti.map_index, ti.state, ti.try_number,
-          to_char(ti.wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))), '[]')
+          ${instantJson("ti.wake_at")})), '[]')
         from task_instance ti where ti.dag_run_id = dag_run.id) as task_instances
     from dag_run where id = any(${ids}::bigint[]) and dag_version_id is not null`.execute(db);
   return rows.map(({ task_instances: instances, ...run }) => ({

@@ -83,7 +83,11 @@ async function registerOutletEvents(
     await register(change);
   }
   // What was only known by an alias until now is referred to by it.
-  if (report.aliasEvents.length > 0) await updateActiveAssets(trx, context.now);
+  const ofAliases = report.aliasEvents.map(({ asset }) => asset);
+  if (ofAliases.length > 0) {
+    const active = new Set((await activeAssets(trx, { keys: ofAliases, names: [], uris: [] })).map(keyText));
+    if (!ofAliases.every((asset) => active.has(keyText(asset)))) await updateActiveAssets(trx, context.now);
+  }
   return { dagIds: [...dagIds], inactive };
 }
 

@@ -2,7 +2,7 @@ import { sql, type RawBuilder, type SqlBool } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Database } from "./database.ts";
-import { instantJson, type CreatedRun } from "./execution-assets.ts";
+import { IS_ACTIVE, type CreatedRun } from "./execution-assets.ts";
 import {
   allOf,
   column,
@@ -10,6 +10,8 @@ import {
   inRange,
   matches,
   orderExpressions,
+  paginated,
+  totalOf,
   type Condition,
   type Order,
   type Page,
@@ -17,6 +19,7 @@ import {
   type Range,
   type Sortable,
 } from "./filters.ts";
+import { CREATED_RUN_FIELDS, instantJson } from "./instant-text.ts";
 
 /** An asset with all that refers to it; times within lists are Instants. */
 export interface AssetRow {
@@ -94,15 +97,13 @@ export async function listAssets(
   const where = allOf([
     ...matches(column("asset.name"), filter.name),
     ...matches(column("asset.uri"), filter.uri),
-    ...(filter.onlyActive
-      ? [sql<SqlBool>`exists (select from asset_active a where a.name = asset.name and a.uri = asset.uri)`]
-      : []),
+    ...(filter.onlyActive ? [IS_ACTIVE] : []),
     ...(filter.dagIds ? [referredToBy(filter.dagIds)] : []),
   ]);
   const { rows } = await sql<AssetRow>`
     select ${ASSET_COLUMNS} where ${where} order by ${sql.join(orderExpressions(orders, ASSET_SORTABLE))}
     limit ${page.limit} offset ${page.offset}`.execute(db);
-  return { rows, total: await countOf(db, sql`asset where ${where}`) };
+  return { rows, total: await totalOf(rows.length, page, () => countOf(db, sql`asset where ${where}`)) };
 }
 
 function referredToBy(dagIds: readonly string[]): Condition {
@@ -133,11 +134,11 @@ export async function listAssetAliases(
   name: Patterns,
   { orders, page }: { orders: readonly Order[]; page: Page },
 ): Promise<{ rows: AliasRow[]; total: number }> {
-  const where = allOf(matches(column("asset_alias.name"), name));
-  const { rows } = await sql<AliasRow>`
-    select * from asset_alias where ${where} order by ${sql.join(orderExpressions(orders, ALIAS_SORTABLE))}
-    limit ${page.limit} offset ${page.offset}`.execute(db);
-  return { rows, total: await countOf(db, sql`asset_alias where ${where}`) };
+  const query = db
+    .selectFrom("asset_alias")
+    .selectAll()
+    .where(allOf(matches(column("asset_alias.name"), name)));
+  return await paginated(query, { orders, sortable: ALIAS_SORTABLE, page });
 }
 
 export async function findAssetAlias(db: Database, id: number): Promise<AliasRow | null> {
@@ -181,11 +182,7 @@ export const EVENT_SORTABLE: Sortable = {
 // Of the events of a run only the last triggered it.
 const EVENT_COLUMNS = sql`event.id, event.asset_id, asset.uri, asset.name, asset."group", event.extra, event.source_task_id,
   event.source_dag_id, event.source_run_id, event.source_map_index, event.timestamp, event.partition_key, (
-    select coalesce(jsonb_agg(jsonb_build_object('run_id', r.run_id, 'dag_id', r.dag_id,
-      'logical_date', ${instantJson("r.logical_date")}, 'start_date', ${instantJson("r.start_date")},
-      'end_date', ${instantJson("r.end_date")}, 'state', r.state,
-      'data_interval_start', ${instantJson("r.data_interval_start")},
-      'data_interval_end', ${instantJson("r.data_interval_end")}, 'partition_key', r.partition_key,
+    select coalesce(jsonb_agg(jsonb_build_object(${CREATED_RUN_FIELDS},
       'triggering', event.id = (
         select e.id from dagrun_asset_event l join asset_event e on e.id = l.event_id
         where l.dag_run_id = r.id order by e.timestamp desc, e.id desc limit 1)) order by r.id), '[]')
@@ -219,8 +216,8 @@ export async function listAssetEvents(
   const { rows } = await sql<AssetEventRow>`
     select ${EVENT_COLUMNS} where ${where} order by ${sql.join(orderExpressions(orders, EVENT_SORTABLE))}
     limit ${page.limit} offset ${page.offset}`.execute(db);
-  const total = await countOf(db, sql`asset_event event left join asset on asset.id = event.asset_id where ${where}`);
-  return { rows, total };
+  const matching = sql`asset_event event left join asset on asset.id = event.asset_id where ${where}`;
+  return { rows, total: await totalOf(rows.length, page, () => countOf(db, matching)) };
 }
 
 export async function findAssetEvent(db: Database, id: number): Promise<AssetEventRow | null> {

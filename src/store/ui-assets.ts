@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Database } from "./database.ts";
+import { IS_ACTIVE } from "./execution-assets.ts";
 
 /** An asset that a DAG's schedule names, and what it waits for of it. */
 export interface NextRunAssetRow {
@@ -31,7 +32,7 @@ export async function nextRunAssets(db: Database, dagId: string): Promise<NextRu
       ) else exists (
         select from asset_dag_run_queue q where q.asset_id = asset.id and q.target_dag_id = dag.dag_id
       ) end as queued,
-      exists (select from asset_active a where a.name = asset.name and a.uri = asset.uri) as is_active
+      ${IS_ACTIVE} as is_active
     from dag_schedule_asset_reference r join asset on asset.id = r.asset_id join dag on dag.dag_id = r.dag_id
     where r.dag_id = ${dagId} order by asset.uri`.execute(db);
   return rows;

@@ -6,7 +6,7 @@ import { decodedText, PLAIN_KEYS, type PartitionMapper, type Satisfaction } from
 import { DEFAULT_OUTPUT_FORMATS, temporalMapper } from "./temporal-mapper.ts";
 import { windowFor, type Window } from "./window.ts";
 
-export const IDENTITY_MAPPER: PartitionMapper = {
+const IDENTITY_MAPPER: PartitionMapper = {
   ...PLAIN_KEYS,
   className: "IdentityMapper",
   toDownstream: (key) => key,
