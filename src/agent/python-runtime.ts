@@ -69,6 +69,8 @@ export class PythonRuntime implements Service, CallbackHost {
   /** Replaced by others; they end when nothing runs in them any more. */
   readonly #retired = new Set<BaseZygote>();
   readonly #zygotes = new Map<string, DagZygote>();
+  /** Those and the ones below retired bases, until they end. */
+  readonly #alive = new Set<DagZygote>();
   readonly #tasks = new Map<string, { process: TaskProcess; done: Promise<void> }>();
   /** How many processes of an environment run triggers. */
   readonly #triggering = new Map<string, number>();
@@ -165,7 +167,7 @@ export class PythonRuntime implements Service, CallbackHost {
     if (this.#idleTimer) clearInterval(this.#idleTimer);
     for (const { process } of this.#tasks.values()) process.terminate("Leoflow is being stopped", graceMs);
     await Promise.allSettled([...this.#tasks.values()].map(({ done }) => done));
-    for (const zygote of this.#zygotes.values()) zygote.stop();
+    for (const zygote of [...this.#alive]) zygote.stop();
     const bases = [...this.#bases.values()].map(({ zygote }) => zygote);
     await Promise.allSettled([...bases, ...this.#retired].map((zygote) => zygote.stop()));
     await this.#agent.stop();
@@ -289,11 +291,13 @@ export class PythonRuntime implements Service, CallbackHost {
         workspace: this.#config.workspace,
         idleMs: this.#config.idleSeconds * 1000,
         onEnd: () => {
+          this.#alive.delete(made);
           if (this.#zygotes.get(key) === made) this.#zygotes.delete(key);
         },
       },
     );
     this.#zygotes.set(key, made);
+    this.#alive.add(made);
     return made;
   }
 
