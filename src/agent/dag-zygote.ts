@@ -58,19 +58,15 @@ export class DagZygote {
 
   /** A connected child that waits for its StartupDetails. */
   async take(): Promise<ForkedChild> {
-    this.#users++;
-    if (this.#idleTimer) clearTimeout(this.#idleTimer);
     try {
-      const control = await this.#control;
-      const spare = this.#spare;
-      this.#spare = null;
-      const child = spare && !spare.exit ? spare : this.#fork(control);
-      await child.connected;
-      void child.exited.then(() => this.#release());
-      this.#keepSpare(control);
+      const child = await this.#lend((control) => {
+        const spare = this.#spare;
+        this.#spare = null;
+        return spare && !spare.exit ? spare : this.#fork(control);
+      });
+      this.#keepSpare(await this.#control);
       return child;
     } catch (error) {
-      this.#release();
       const exit = this.#process?.exit;
       if (!exit) throw error;
       throw new Error(`the process that imports ${this.#config.file} ended: ${describeExit(exit)}`, { cause: error });
@@ -79,15 +75,17 @@ export class DagZygote {
 
   /** A connected child that does something else than a task. */
   async fork(command: { op: string; [key: string]: unknown }, connections: readonly string[]): Promise<ForkedChild> {
+    return await this.#lend((control) => control.fork(command, connections));
+  }
+
+  /** Counts as a user until the child is gone, or there will be none. */
+  async #lend(make: (control: ZygoteControl) => ForkedChild): Promise<ForkedChild> {
     this.#users++;
     if (this.#idleTimer) clearTimeout(this.#idleTimer);
-    const child = await this.#control.then(
-      (control) => control.fork(command, connections),
-      (error: unknown) => {
-        this.#release();
-        throw error;
-      },
-    );
+    const child = await this.#control.then(make).catch((error: unknown) => {
+      this.#release();
+      throw error;
+    });
     void child.exited.then(() => this.#release());
     await child.connected;
     return child;
