@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { CallbackOutcome, DueCallback } from "../domain/callback.ts";
 import type { Reply, ToSupervisor } from "../domain/task-execution.ts";
 import type { Kit } from "../kit/service.ts";
+import { delay } from "./delay.ts";
 import { describeExit, type ForkedChild } from "./forked-child.ts";
 import { serveRequests, whenClosed } from "./frames.ts";
 import { maskAsAsked, maskWhatWasFetched } from "./reply-secrets.ts";
@@ -141,8 +142,4 @@ class TimeLimit {
       Math.min(left, 2 ** 31 - 1),
     );
   }
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -6,6 +6,7 @@ import { taskLogPath, type Workload } from "../domain/workload.ts";
 import { parseInstant, type Instant } from "../kit/instant.ts";
 import { fromJsonText } from "../kit/json-text.ts";
 import type { Kit } from "../kit/service.ts";
+import { delay } from "./delay.ts";
 import { describeExitReason, type OomCounter } from "./exit-reason.ts";
 import type { ChildExit, ForkedChild } from "./forked-child.ts";
 import { encodeReply, serveRequests } from "./frames.ts";
@@ -309,8 +310,4 @@ async function notStartedIfFails<T>(step: Promise<T>): Promise<T> {
       cause: error,
     });
   }
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -1,0 +1,4 @@
+/** Waits without keeping the program alive. */
+export function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
