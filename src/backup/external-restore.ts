@@ -13,12 +13,13 @@ import {
 import { join } from "node:path";
 import pg from "pg";
 import { UserError } from "../kit/user-error.ts";
-import { archiveEntries, verifyArchive, type VerifiedArchive } from "./archive.ts";
+import { archiveEntries, type VerifiedArchive } from "./archive.ts";
 import { timestamp } from "./backup-name.ts";
 import { extractEntries } from "./extract.ts";
 import type { BackupManifest } from "./manifest.ts";
+import { openArchive, type ArchiveToRestore } from "./open-archive.ts";
 import { replayDump } from "./replay-dump.ts";
-import { refuseNewerSchema, refuseOtherSchema } from "./schema-refusal.ts";
+import { refuseOtherSchema } from "./schema-refusal.ts";
 import {
   countRestoredRows,
   holdsUserRows,
@@ -28,9 +29,7 @@ import {
   type RestoredRows,
 } from "./staging-database.ts";
 
-export interface ExternalRestoreOptions {
-  archive: string;
-  passphrase?: string | undefined;
+export interface ExternalRestoreOptions extends ArchiveToRestore {
   /** postgres://user:password@host:port/database */
   databaseUrl: string;
   /** An empty folder for the DAGs; without one they stay in the archive. */
@@ -39,9 +38,7 @@ export interface ExternalRestoreOptions {
   configOut?: string | undefined;
   force: boolean;
   dryRun: boolean;
-  say: (line: string) => void;
   step: <T>(title: string, work: (detail: (text: string) => void) => Promise<T>) => Promise<T>;
-  signal?: AbortSignal | undefined;
 }
 
 export interface ExternalRestoreResult {
@@ -68,17 +65,10 @@ const SECRETS = ["fernet_key", "jwt_secret"] as const;
  * in a schema of its own.
  */
 export async function restoreExternally(options: ExternalRestoreOptions): Promise<ExternalRestoreResult> {
-  const { archive, passphrase, signal, say, step, dryRun, configOut, workspace } = options;
+  const { step, dryRun, configOut, workspace } = options;
   const database = shownDatabase(options.databaseUrl);
-  say(`▸ reading manifest from ${archive}`);
-  const verified = await step("Verify the archive", (detail) =>
-    verifyArchive(archive, { passphrase, signal, progress: detail }),
-  );
+  const verified = await openArchive(options, step);
   const { manifest } = verified;
-  say(
-    `  archive: leoflow=${manifest.leoflow_version} schema=${manifest.schema_version} created=${manifest.created_at}`,
-  );
-  refuseNewerSchema(manifest);
   if (configOut !== undefined && existsSync(configOut)) {
     throw new UserError(`${configOut} exists already`, { fix: "name another file with --config-out" });
   }

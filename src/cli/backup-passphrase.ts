@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import type { Environment } from "../kit/config.ts";
+import { resolve } from "node:path";
+import { expandHome, type Environment } from "../kit/config.ts";
 import { UserError } from "../kit/user-error.ts";
 import { askNewSecret, askSecret, canAsk } from "./ask.ts";
 
@@ -12,10 +13,21 @@ export async function newBackupPassphrase(file: string | undefined, environment:
 }
 
 /** The passphrase of a backup there is: from a file, the environment, or asked for. */
-export async function backupPassphrase(file: string | undefined, environment: Environment): Promise<string> {
+async function backupPassphrase(file: string | undefined, environment: Environment): Promise<string> {
   const given = givenPassphrase(file, environment) ?? (canAsk() ? await askSecret("Passphrase: ") : undefined);
   if (!given) throw noPassphrase();
   return given;
+}
+
+/** The backup that a command is given, and its passphrase where it has one. */
+export async function givenBackup(
+  { input, passphraseFile }: { input: string; passphraseFile?: string | undefined },
+  environment: Environment,
+): Promise<{ archive: string; passphrase: string | undefined }> {
+  const { isEncryptedArchive } = await import("../backup/archive.ts");
+  const archive = resolve(expandHome(input, environment.userHome));
+  const isEncrypted = await isEncryptedArchive(archive);
+  return { archive, passphrase: isEncrypted ? await backupPassphrase(passphraseFile, environment) : undefined };
 }
 
 function givenPassphrase(file: string | undefined, environment: Environment): string | undefined {

@@ -1,8 +1,6 @@
-import { resolve } from "node:path";
 import type { Command } from "commander";
-import { expandHome } from "../kit/config.ts";
 import type { RestoreResult } from "../lite/restore/restore.ts";
-import { backupPassphrase } from "./backup-passphrase.ts";
+import { givenBackup } from "./backup-passphrase.ts";
 import { runCommandWork, type CommandContext } from "./command-context.ts";
 
 interface Options {
@@ -46,15 +44,11 @@ Examples:
 
 async function run(context: CommandContext, options: Options): Promise<void> {
   const { environment, terminal } = context;
-  const [{ restoreInstallation }, { isEncryptedArchive }, { silentProgress }] = await Promise.all([
+  const [{ restoreInstallation }, { silentProgress }] = await Promise.all([
     import("../lite/restore/restore.ts"),
-    import("../backup/archive.ts"),
     import("../lite/progress.ts"),
   ]);
-  const archive = resolve(expandHome(options.input, environment.userHome));
-  const passphrase = (await isEncryptedArchive(archive))
-    ? await backupPassphrase(options.passphraseFile, environment)
-    : undefined;
+  const { archive, passphrase } = await givenBackup(options, environment);
   const say = (line: string) => options.json || terminal.write(`${line}\n`);
   const result = await restoreInstallation({
     ...context,

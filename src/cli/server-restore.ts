@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { ExternalRestoreResult } from "../backup/external-restore.ts";
 import { expandHome } from "../kit/config.ts";
 import { UserError } from "../kit/user-error.ts";
-import { backupPassphrase } from "./backup-passphrase.ts";
+import { givenBackup } from "./backup-passphrase.ts";
 import { runCommandWork, type CommandContext } from "./command-context.ts";
 
 interface Options {
@@ -53,15 +53,9 @@ async function run(context: CommandContext, options: Options): Promise<void> {
       exitCode: 2,
     });
   }
-  const [{ restoreExternally }, { isEncryptedArchive }] = await Promise.all([
-    import("../backup/external-restore.ts"),
-    import("../backup/archive.ts"),
-  ]);
+  const { restoreExternally } = await import("../backup/external-restore.ts");
   const pathOf = (path: string) => resolve(expandHome(path, environment.userHome));
-  const archive = pathOf(options.input);
-  const passphrase = (await isEncryptedArchive(archive))
-    ? await backupPassphrase(options.passphraseFile, environment)
-    : undefined;
+  const { archive, passphrase } = await givenBackup(options, environment);
   const say = (line: string) => void (options.json || terminal.write(`${line}\n`));
   const result = await restoreExternally({
     archive,

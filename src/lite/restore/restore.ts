@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, realpathSync, statSync, utimesSync, type Stats } from "node:fs";
 import { join, resolve } from "node:path";
-import { verifyArchive, type VerifiedArchive } from "../../backup/archive.ts";
+import type { VerifiedArchive } from "../../backup/archive.ts";
 import type { BackupManifest } from "../../backup/manifest.ts";
-import { refuseNewerSchema } from "../../backup/schema-refusal.ts";
+import { openArchive, type ArchiveToRestore } from "../../backup/open-archive.ts";
 import {
   dropDatabase,
   holdsUserRows,
@@ -37,9 +37,7 @@ import { planExchange, stage, type Plan, type StagingFolders } from "./stage.ts"
 import { movesOf, refuseDangerousWorkspace, refuseNoFolder, targetWorkspace, tildePath } from "./target-workspace.ts";
 import { holdsUserFiles } from "./workspace-content.ts";
 
-export interface RestoreOptions extends DatastoreOptions {
-  archive: string;
-  passphrase?: string | undefined;
+export interface RestoreOptions extends DatastoreOptions, ArchiveToRestore {
   environment: Pick<Environment, "userHome" | "workspace">;
   /** Instead of where the archive says. */
   workspace?: string | undefined;
@@ -47,8 +45,6 @@ export interface RestoreOptions extends DatastoreOptions {
   dryRun: boolean;
   /** Save what is replaced, where that is anybody's work. */
   snapshot: boolean;
-  /** The lines that the contract promises. */
-  say: (line: string) => void;
   /** Tests end the process here. */
   onStep?: ((name: string) => Promise<void> | void) | undefined;
 }
@@ -74,18 +70,9 @@ export interface RestoreResult {
  * ends it before that moment, the installation is as it was, at the latest with the next command that works on it.
  */
 export async function restoreInstallation(options: RestoreOptions): Promise<RestoreResult> {
-  const { paths, progress, say, signal, passphrase } = options;
-  const archive = resolve(options.archive);
-  say(`▸ reading manifest from ${options.archive}`);
-  const verified = await progress.step("Verify the archive", (detail) =>
-    verifyArchive(archive, { passphrase, signal, progress: detail }),
-  );
-  const { manifest } = verified;
-  say(
-    `  archive: leoflow=${manifest.leoflow_version} schema=${manifest.schema_version} created=${manifest.created_at}`,
-  );
-  refuseNewerSchema(manifest);
-  const plan = planOf(options, archive, verified);
+  const { paths, progress } = options;
+  const verified = await openArchive(options, (title, work) => progress.step(title, work));
+  const plan = planOf(options, verified);
   if (plan.workspace !== undefined)
     refuseDangerousWorkspace(plan.workspace, [paths.home, options.environment.userHome]);
 
@@ -105,8 +92,9 @@ export async function restoreInstallation(options: RestoreOptions): Promise<Rest
   }
 }
 
-function planOf(options: RestoreOptions, archive: string, verified: VerifiedArchive): Plan {
+function planOf(options: RestoreOptions, verified: VerifiedArchive): Plan {
   const { paths, environment, progress } = options;
+  const archive = resolve(options.archive);
   const move = movesOf(verified.manifest, paths.home, environment.userHome);
   const plan = { archive, passphrase: options.passphrase, verified, paths, move };
   if (!verified.has.workspace) return { ...plan, workspace: undefined, workspaceWasChosen: false };
