@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { pythonIsoFormat, type Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { DagGraph, DagParam, MapSource, TaskGroupNode, TaskNode } from "./dag-graph.ts";
+import { reachable } from "./graph-order.ts";
 import { parseSerializedDag } from "./serialized-dag.ts";
 
 /** Each file holds a DAG as Airflow 3.3.2 serialized it, and what Airflow says about it after loading it (fixtures/make.py). */
@@ -178,7 +179,7 @@ describe("parseSerializedDag", () => {
     expect(() => parseSerializedDag(serialized)).toThrow(RangeError);
   });
 
-  it("weighs a wide DAG quickly", () => {
+  it("weighs a wide DAG much faster than by walking on from every task", () => {
     const count = 3000;
     const tasks = Array.from({ length: count }, (_, index) => ({
       __type: "operator",
@@ -187,9 +188,19 @@ describe("parseSerializedDag", () => {
         downstream_task_ids: [index + 1, index + 7].filter((n) => n < count).map((n) => `t${n}`),
       },
     }));
-    const started = performance.now();
-    const graph = parseSerializedDag({ __version: 3, dag: { dag_id: "wide", tasks } });
-    expect(performance.now() - started).toBeLessThan(1000);
-    expect(graph.tasks.get("t0")?.priorityWeightTotal).toBe(count);
+    const parse = () => parseSerializedDag({ __version: 3, dag: { dag_id: "wide", tasks } });
+    const graph = parse();
+    const downstream = (id: string) => graph.tasks.get(id)?.downstream ?? [];
+    const walk = () => [...graph.tasks.keys()].map((id) => 1 + reachable(id, downstream).size);
+    // One against the other: the machine and its load are the same for both.
+    const timed = <T>(work: () => T): { ms: number; result: T } => {
+      const started = performance.now();
+      const result = work();
+      return { ms: performance.now() - started, result };
+    };
+    const walked = timed(walk);
+    const parsed = [1, 2, 3].map(() => timed(parse).ms);
+    expect(Math.min(...parsed)).toBeLessThan(walked.ms / 4);
+    expect([...graph.tasks.values()].map((task) => task.priorityWeightTotal)).toEqual(walked.result);
   });
 });
