@@ -11,7 +11,7 @@ const LOCKS = ["requirements.lock", "postgres.lock", "uv.lock"];
 const BIG = { maxBuffer: 1 << 28, encoding: "buffer" };
 
 /** The Pythons that Airflow runs on: the machine's own serves where the pinned CPython is not in the bundle. */
-export const PYTHONS = ["3.10", "3.11", "3.12", "3.13"];
+const PYTHONS = ["3.10", "3.11", "3.12", "3.13"];
 /** Not every pinned package has a wheel for Intel Macs with 3.13 (python/pyproject.toml). */
 const pythonsOf = (platform, pythons) =>
   platform === "darwin-x64" ? pythons.filter((python) => python !== "3.13") : pythons;

@@ -182,9 +182,11 @@ export async function uninstall(
         attempt(path, false, () => rmSync(path));
     }
     attempt(trash, false, () => rmSync(trash, { recursive: true, force: true }));
+    const freshLock = new RegExp(`^${basename(paths.lock)}\\.(\\d+)`);
     for (const name of namesIn(paths.home)) {
-      const pid = new RegExp(`^${basename(paths.lock)}\\.(\\d+)`).exec(name)?.[1];
-      if (pid !== undefined && !isAlive(Number(pid))) attempt(name, false, () => rmSync(join(paths.home, name)));
+      const pid = freshLock.exec(name)?.[1];
+      const path = join(paths.home, name);
+      if (pid !== undefined && !isAlive(Number(pid))) attempt(path, false, () => rmSync(path));
     }
   } finally {
     lock?.release();

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { UserError } from "../../kit/user-error.ts";
 import type { CommandResult } from "../command.ts";
 import { runTied } from "../tied-command.ts";
+import { BUNDLES_VARIABLE } from "./bundle-settings.ts";
 
 /** A first fetch brings the whole history; one that takes longer goes on where the next begins. */
 const FETCH_MS = 600_000;
@@ -18,7 +19,7 @@ export async function checkGit(bundle: string): Promise<void> {
   const { code } = await runTied(["git", "--version"], {});
   if (code === 0) return;
   throw new UserError(`the DAG bundle ${bundle} needs git, and there is no \`git\` on the PATH`, {
-    fix: "install git, or take the bundle out of AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST",
+    fix: `install git, or take the bundle out of ${BUNDLES_VARIABLE}`,
   });
 }
 

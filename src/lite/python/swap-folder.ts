@@ -1,4 +1,5 @@
-import { lstatSync, renameSync, rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
+import { isThere } from "../restore/durable-files.ts";
 
 /**
  * A folder is replaced by one that was made beside it: FOLDER.new takes its place, and what was there becomes FOLDER.old.
@@ -19,8 +20,3 @@ export function recoverSwap(folder: string, isWhole: (fresh: string) => boolean)
 
 export const newOf = (folder: string): string => `${folder}.new`;
 export const oldOf = (folder: string): string => `${folder}.old`;
-
-/** A link that leads nowhere is there too. */
-function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-}

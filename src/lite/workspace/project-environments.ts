@@ -220,7 +220,7 @@ async function removeDeadLinks(folder: string): Promise<void> {
 }
 
 /** Independent of order and of spaces. */
-export function sortedDependencies(dependencies: readonly string[]): string[] {
+function sortedDependencies(dependencies: readonly string[]): string[] {
   return [...new Set(dependencies.map((requirement) => requirement.trim().replaceAll(/\s+/g, " ")))].sort();
 }
 
