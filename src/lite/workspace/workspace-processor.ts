@@ -1,5 +1,3 @@
-import { constants } from "node:fs";
-import { access, realpath, stat } from "node:fs/promises";
 import type { EventBus } from "../../domain/events.ts";
 import type { ParseFile } from "../../domain/parse-result.ts";
 import type { Kit, Service } from "../../kit/service.ts";
@@ -16,6 +14,7 @@ import { FolderWatcher } from "./folder-watcher.ts";
 import type { IgnoreSyntax } from "./ignore-rules.ts";
 import { Mutex } from "./mutex.ts";
 import type { ProjectEnvironments } from "./project-environments.ts";
+import { openWorkspace, type OpenWorkspace } from "./open-workspace.ts";
 import { PathChanges } from "./path-changes.ts";
 import { TaskOutputs } from "./task-outputs.ts";
 import { TouchedPaths } from "./touched-paths.ts";
@@ -98,12 +97,7 @@ export class WorkspaceProcessor implements Service {
     if (this.#state !== "stopped") return;
     this.#state = "starting";
     try {
-      const live = this.#makeLive(await openWorkspace(this.#config.workspace));
-      this.#live = live;
-      await this.#oneChange.run(() => this.#adopt(live));
-      this.#state = "running";
-      this.#problem = null;
-      this.#watchByTime(live);
+      await this.#goLive(await this.#open());
     } catch (error) {
       this.#closeLive();
       this.#state = "stopped";
@@ -160,6 +154,18 @@ export class WorkspaceProcessor implements Service {
       this.#idleWaiters.push(resolve);
       this.#checkIdle();
     });
+  }
+
+  async #open(): Promise<Live> {
+    return this.#makeLive(await openWorkspace(this.#config.workspace));
+  }
+
+  async #goLive(live: Live): Promise<void> {
+    this.#live = live;
+    await this.#oneChange.run(() => this.#adopt(live));
+    this.#state = "running";
+    this.#problem = null;
+    this.#watchByTime(live);
   }
 
   #makeLive({ workspace, inode }: OpenWorkspace): Live {
@@ -328,13 +334,10 @@ export class WorkspaceProcessor implements Service {
       void (async () => {
         let live: Live | null = null;
         try {
-          const back = this.#makeLive(await openWorkspace(this.#config.workspace));
+          const back = await this.#open();
           if (this.#state !== "unreadable") return;
-          live = this.#live = back;
-          await this.#oneChange.run(() => this.#adopt(back));
-          this.#state = "running";
-          this.#problem = null;
-          this.#watchByTime(live);
+          live = back;
+          await this.#goLive(back);
           this.#kit.logger.info("the workspace is back");
         } catch {
           if (live) this.#closeLive();
@@ -376,30 +379,6 @@ export class WorkspaceProcessor implements Service {
     if (idle) for (const waiter of this.#idleWaiters.splice(0)) waiter();
   }
 }
-
-interface OpenWorkspace {
-  /** Real path. */
-  workspace: string;
-  inode: number;
-}
-
-/** The workspace's real path: what Python sees, too. Throws UserError when it cannot be used. */
-async function openWorkspace(path: string): Promise<OpenWorkspace> {
-  try {
-    const found = await stat(path);
-    if (!found.isDirectory()) throw new UserError(`the workspace ${path} is not a folder`, { fix: FIX });
-    await access(path, constants.R_OK | constants.X_OK);
-    return { workspace: await realpath(path), inode: found.ino };
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    const reason =
-      code === "ENOENT" ? "does not exist" : code === "EACCES" ? "is not readable for this user" : messageOf(error);
-    throw new UserError(`the workspace ${path} ${reason}`, { fix: FIX, cause: error });
-  }
-}
-
-const FIX = "make the folder readable, or set `workspace` in config.yaml (or LEOFLOW_WORKSPACE) to another";
 
 function isBelow(relPath: string, folders: readonly { relPath: string }[]): boolean {
   return folders.some((folder) => isWithin(relPath, folder.relPath));
