@@ -1,6 +1,6 @@
 import type { Environment } from "../../kit/config.ts";
 import type { LeoflowConfig } from "../config-file.ts";
-import type { LockHolder } from "../home-lock.ts";
+import type { findLockHolder } from "../home-lock.ts";
 import type { LeoflowPaths } from "../paths.ts";
 
 /** What came of one look. Warnings leave an installation healthy. */
@@ -20,8 +20,8 @@ export interface Patient {
   config: Partial<LeoflowConfig> | undefined;
   workspace: string;
   port: number;
-  /** The Lite that is up. */
-  lite: LockHolder | undefined;
+  /** Whom the home's lock names. */
+  lock: Awaited<ReturnType<typeof findLockHolder>>;
   /** Also ask PyPI. */
   network: boolean;
 }

@@ -61,14 +61,13 @@ export async function patientOf(paths: LeoflowPaths, environment: Environment, n
   } catch {
     // its own check says what is wrong
   }
-  const lock = await findLockHolder(paths.lock);
   return {
     paths,
     environment,
     config,
     workspace: environment.workspace ?? config?.workspace ?? join(environment.userHome, "leoflow"),
     port: environment.port ?? config?.lite_port ?? 8088,
-    lite: lock?.living ? lock : undefined,
+    lock: await findLockHolder(paths.lock),
     network,
   };
 }

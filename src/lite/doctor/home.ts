@@ -4,7 +4,6 @@ import { formatBytes } from "../../kit/bytes.ts";
 import { isBackupName } from "../../backup/backup-name.ts";
 import { readConfigFile } from "../config-file.ts";
 import { hasDatastore } from "../datastore.ts";
-import { findLockHolder } from "../home-lock.ts";
 import { freeBytesOf } from "../upgrade/free-bytes.ts";
 import { listSnapshots } from "../upgrade/snapshot.ts";
 import { DagFileFinder } from "../workspace/discovery.ts";
@@ -56,9 +55,8 @@ function open(path: string, wanted: number): Check[] {
 }
 
 /** What commands left that were cut short. */
-export async function examineLeftovers({ paths }: Patient): Promise<Check[]> {
+export function examineLeftovers({ paths, lock }: Patient): Check[] {
   const checks: Check[] = [];
-  const lock = await findLockHolder(paths.lock);
   if (lock?.living)
     checks.push(
       ok(

@@ -7,7 +7,8 @@ import { ok, problem, warning, type Check, type Patient } from "./check.ts";
 const PYPI = "https://pypi.org/simple/uv/";
 const PYPI_MS = 10_000;
 
-export async function examinePorts({ port, lite, environment }: Patient): Promise<Check[]> {
+export async function examinePorts({ port, lock, environment }: Patient): Promise<Check[]> {
+  const lite = lock?.living ? lock : undefined;
   const own = lite?.url ? Number(new URL(lite.url).port) : undefined;
   const host = environment.host ?? "127.0.0.1";
   return [

@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { runCommand } from "../command.ts";
-import { readBaseMarker, type BaseMarker } from "../python/base-python.ts";
+import type { LeoflowPaths } from "../paths.ts";
+import { lockDigest, readBaseMarker, type BaseMarker } from "../python/base-python.ts";
 import { PINNED_PYTHON } from "../python/toolchain.ts";
 import { ok, problem, warning, type Check, type Patient } from "./check.ts";
 
@@ -41,20 +41,17 @@ export async function examinePython({ paths }: Patient): Promise<Check[]> {
     ];
   }
   const [version = "", airflow = ""] = imported.stdout.trim().split("\n").at(-1)?.split(" ") ?? [];
-  return [base(name, { version, airflow, marker }, paths.program), ...projects(paths.projectVenvs)];
+  return [base(name, { version, airflow, marker }, paths), ...projects(paths.projectVenvs)];
 }
 
 function base(
   name: string,
   { version, airflow, marker }: { version: string; airflow: string; marker: BaseMarker },
-  program: string,
+  paths: LeoflowPaths,
 ): Check {
   const detail = `${version} with Airflow ${airflow}`;
-  const lock = createHash("sha256")
-    .update(readFileSync(join(program, "python/requirements.lock")))
-    .digest("hex");
   const next = "the next start of `leoflow lite` brings it up to date";
-  if (marker.lock !== `sha256:${lock}`) return warning(name, `${detail}: its packages are another release's`, next);
+  if (marker.lock !== lockDigest(paths)) return warning(name, `${detail}: its packages are another release's`, next);
   if ((marker.pinned_python ?? PINNED_PYTHON) !== PINNED_PYTHON) {
     const made = `${detail}: made for CPython ${marker.pinned_python}, this release pins ${PINNED_PYTHON}`;
     if (marker.retry_after === undefined) return warning(name, made, next);

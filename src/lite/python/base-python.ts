@@ -55,8 +55,8 @@ export async function ensurePython(
   toolchain = new Toolchain(paths, progress),
 ): Promise<BasePython> {
   recoverSwap(paths.venv, (fresh) => markerIn(fresh) !== undefined);
-  const lockFile = join(paths.program, "python/requirements.lock");
-  const lock = `sha256:${createHash("sha256").update(readFileSync(lockFile)).digest("hex")}`;
+  const lockFile = lockFileOf(paths);
+  const lock = lockDigest(paths);
   const executable = join(paths.venv, "bin/python");
   const marker = readBaseMarker(paths);
   const making: Making = { paths, progress, toolchain, lockFile, lock };
@@ -165,6 +165,15 @@ async function bringAdded(
   progress.note(
     `not in the new ${paths.venv}, because they cannot be installed: ${failed.join(", ")}; list what a project needs in its leoflow.yaml`,
   );
+}
+
+const lockFileOf = (paths: LeoflowPaths): string => join(paths.program, "python/requirements.lock");
+
+/** What the program's lock is known by. */
+export function lockDigest(paths: LeoflowPaths): string {
+  return `sha256:${createHash("sha256")
+    .update(readFileSync(lockFileOf(paths)))
+    .digest("hex")}`;
 }
 
 /** What the base environment is; undefined where it is not whole. */
