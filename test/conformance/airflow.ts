@@ -144,6 +144,27 @@ async function ready(client: Client, children: readonly ChildProcess[]): Promise
   }
 }
 
+/** Has a DAG run once, and returns the run's id. On a busy machine Airflow loses its DAGs for a while. */
+export async function triggerPatiently(
+  client: Client,
+  dag: string,
+  body: Record<string, unknown>,
+  attempts: number,
+): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await client.unpause(dag);
+      const run = (await client.call("POST", `/api/v2/dags/${dag}/dagRuns`, { logical_date: null, ...body })) as {
+        dag_run_id: string;
+      };
+      return run.dag_run_id;
+    } catch (error) {
+      if (attempt === attempts) throw error;
+      await sleep(2_000);
+    }
+  }
+}
+
 /** The whole group: a component's own children too. */
 function kill(child: ChildProcess): void {
   if (child.exitCode !== null || child.pid === undefined) return;

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleep } from "../../../bench/client.ts";
-import { airflowPython, startAirflow } from "../../conformance/airflow.ts";
+import { airflowPython, startAirflow, triggerPatiently } from "../../conformance/airflow.ts";
 import { COMPARED, notesFile, outcomeOf, type CallbackOutcome } from "./outcome.ts";
 
 declare const SCRIPT_FOLDER: string;
@@ -28,20 +28,8 @@ try {
   const wanted = only.length > 0 ? only : [...COMPARED];
   const runs = new Map<string, string>();
   for (const dag of wanted) {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await client.unpause(dag);
-        const conf = { notes: notesFile(notes, dag) };
-        const run = (await client.call("POST", `/api/v2/dags/${dag}/dagRuns`, { logical_date: null, conf })) as {
-          dag_run_id: string;
-        };
-        runs.set(dag, run.dag_run_id);
-        break;
-      } catch (error) {
-        if (attempt === 90) throw error;
-        await sleep(2_000);
-      }
-    }
+    const conf = { notes: notesFile(notes, dag) };
+    runs.set(dag, await triggerPatiently(client, dag, { conf }, 90));
   }
   for (const [dag, run] of runs) {
     for (;;) {

@@ -1,4 +1,6 @@
 import type { Client } from "../../../bench/client.ts";
+import { runPath } from "../../conformance/outcome.ts";
+import { nameOf, stateOf, taskInstancesOf, xcomsOf, type TaskInstance } from "../outcome.ts";
 
 /** The DAGs of deferral.py whose outcome Airflow gave too: triggered once, in this order. */
 export const COMPARED = [
@@ -58,25 +60,14 @@ export interface Outcome {
   logs: Record<string, string[]>;
 }
 
-interface TaskInstance {
-  task_id: string;
-  map_index: number;
-  state: string | null;
-  try_number: number;
-  max_tries: number;
-}
-
 export async function outcomeOf(client: Client, dagId: string, runId: string): Promise<Outcome> {
-  const path = `/api/v2/dags/${dagId}/dagRuns/${encodeURIComponent(runId)}`;
+  const path = runPath(dagId, runId);
   const run = (await client.call("GET", path)) as { state: string };
-  const { task_instances } = (await client.call("GET", `${path}/taskInstances?limit=100`)) as {
-    task_instances: TaskInstance[];
-  };
   const outcome: Outcome = { state: run.state, tasks: {}, logs: {} };
-  for (const ti of task_instances.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))) {
-    const xcoms = await xcomsOf(client, path, ti);
+  for (const ti of await taskInstancesOf(client, path)) {
+    const xcoms = await xcomsOf(client, path, ti, namesRunOrFile);
     outcome.tasks[nameOf(ti)] = {
-      state: `${ti.state} ${ti.try_number}/${ti.max_tries}`,
+      state: stateOf(ti),
       ...(Object.keys(xcoms).length > 0 ? { xcoms } : {}),
     };
     for (let attempt = 1; attempt <= ti.try_number; attempt++) {
@@ -87,24 +78,8 @@ export async function outcomeOf(client: Client, dagId: string, runId: string): P
   return outcome;
 }
 
-function nameOf({ task_id, map_index }: TaskInstance): string {
-  return `${task_id}[${map_index}]`;
-}
-
-async function xcomsOf(client: Client, path: string, ti: TaskInstance): Promise<Record<string, unknown>> {
-  const base = `${path}/taskInstances/${ti.task_id}/xcomEntries`;
-  const { xcom_entries } = (await client.call("GET", `${base}?map_index=${ti.map_index}`)) as {
-    xcom_entries: { key: string }[];
-  };
-  const values: Record<string, unknown> = {};
-  for (const { key } of xcom_entries.sort((a, b) => (a.key < b.key ? -1 : 1))) {
-    // Its value names a run or a file.
-    if (key === "trigger_run_id" || key.startsWith("_link")) continue;
-    const entry = (await client.call("GET", `${base}/${key}?map_index=${ti.map_index}`)) as { value: unknown };
-    values[key] = entry.value;
-  }
-  return values;
-}
+/** XComs whose value names a run or a file. */
+const namesRunOrFile = (key: string): boolean => key === "trigger_run_id" || key.startsWith("_link");
 
 /** Lines worth comparing, without ids and times. */
 const SAID =

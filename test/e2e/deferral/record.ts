@@ -4,6 +4,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Client, sleep } from "../../../bench/client.ts";
+import { triggerPatiently } from "../../conformance/airflow.ts";
+import { runPath } from "../../conformance/outcome.ts";
 import { COMPARED, outcomeOf, prepare, type Outcome } from "./outcome.ts";
 
 declare const SCRIPT_FOLDER: string;
@@ -17,8 +19,8 @@ const outcomes = (existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {}
 const dags = only.length > 0 ? only : [...COMPARED];
 for (const dag of dags) {
   // One after the other: on a busy machine Airflow's workers fail to start for other reasons than the DAG's.
-  const run = await trigger(dag);
-  const path = `/api/v2/dags/${dag}/dagRuns/${encodeURIComponent(run.dag_run_id)}`;
+  const run = await triggerPatiently(client, dag, {}, 60);
+  const path = runPath(dag, run);
   const end = Date.now() + 300_000;
   for (;;) {
     const { state } = (await client.call("GET", path)) as { state: string };
@@ -28,21 +30,7 @@ for (const dag of dags) {
   }
   // What Airflow's triggerer writes comes a moment later.
   await sleep(2_000);
-  outcomes[dag] = await outcomeOf(client, dag, run.dag_run_id);
+  outcomes[dag] = await outcomeOf(client, dag, run);
   console.log(dag, JSON.stringify(outcomes[dag]));
   writeFileSync(file, `${JSON.stringify(Object.fromEntries(Object.entries(outcomes).sort()), null, 2)}\n`);
-}
-
-/** On a busy machine Airflow loses its DAGs for a while. */
-async function trigger(dag: string): Promise<{ dag_run_id: string }> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return (await client.call("POST", `/api/v2/dags/${dag}/dagRuns`, { logical_date: null })) as {
-        dag_run_id: string;
-      };
-    } catch (error) {
-      if (attempt === 60) throw error;
-      await sleep(2_000);
-    }
-  }
 }

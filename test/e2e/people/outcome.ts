@@ -1,4 +1,6 @@
 import { sleep, type Client } from "../../../bench/client.ts";
+import { runPath } from "../../conformance/outcome.ts";
+import { nameOf, stateOf, taskInstancesOf, xcomsOf, type TaskInstance } from "../outcome.ts";
 
 /** What is done with a DAG after it was triggered. */
 type Act =
@@ -51,16 +53,6 @@ export interface PeopleOutcome {
   /** `task[map index]` → "state try/max tries", its XComs, and what people were asked in each try. */
   tasks: Record<string, { state: string; xcoms?: Record<string, unknown>; asked?: Record<string, unknown> }>;
 }
-
-interface TaskInstance {
-  task_id: string;
-  map_index: number;
-  state: string | null;
-  try_number: number;
-  max_tries: number;
-}
-
-const runPath = (dag: string, run: string): string => `/api/v2/dags/${dag}/dagRuns/${encodeURIComponent(run)}`;
 
 /**
  * Does what people do, and waits for the run's end. `thinkMs`: how long people think; Airflow fails a task that is answered
@@ -127,34 +119,18 @@ export async function play(
 async function outcomeOf(client: Client, dag: string, run: string): Promise<PeopleOutcome> {
   const path = runPath(dag, run);
   const { state } = (await client.call("GET", path)) as { state: string };
-  const { task_instances } = (await client.call("GET", `${path}/taskInstances?limit=100`)) as {
-    task_instances: TaskInstance[];
-  };
   const outcome: PeopleOutcome = { state, tasks: {} };
-  const name = (ti: TaskInstance): string => `${ti.task_id}[${ti.map_index}]`;
-  for (const ti of task_instances.sort((a, b) => (name(a) < name(b) ? -1 : 1))) {
-    const xcoms = await xcomsOf(client, path, ti);
+  for (const ti of await taskInstancesOf(client, path)) {
+    const pushed = Object.entries(await xcomsOf(client, path, ti));
+    const xcoms = Object.fromEntries(pushed.map(([key, value]) => [key, withoutWhoAndWhen(value)]));
     const asked = await askedOf(client, path, ti);
-    outcome.tasks[name(ti)] = {
-      state: `${ti.state} ${ti.try_number}/${ti.max_tries}`,
+    outcome.tasks[nameOf(ti)] = {
+      state: stateOf(ti),
       ...(Object.keys(xcoms).length > 0 ? { xcoms } : {}),
       ...(Object.keys(asked).length > 0 ? { asked } : {}),
     };
   }
   return outcome;
-}
-
-async function xcomsOf(client: Client, path: string, ti: TaskInstance): Promise<Record<string, unknown>> {
-  const base = `${path}/taskInstances/${ti.task_id}/xcomEntries`;
-  const { xcom_entries } = (await client.call("GET", `${base}?map_index=${ti.map_index}`)) as {
-    xcom_entries: { key: string }[];
-  };
-  const values: Record<string, unknown> = {};
-  for (const { key } of xcom_entries.sort((a, b) => (a.key < b.key ? -1 : 1))) {
-    const { value } = (await client.call("GET", `${base}/${key}?map_index=${ti.map_index}`)) as { value: unknown };
-    values[key] = withoutWhoAndWhen(value);
-  }
-  return values;
 }
 
 /** What a branch leaves behind: in the order of a Python set. */

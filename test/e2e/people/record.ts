@@ -2,8 +2,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { sleep } from "../../../bench/client.ts";
-import { airflowPython, startAirflow } from "../../conformance/airflow.ts";
+import { airflowPython, startAirflow, triggerPatiently } from "../../conformance/airflow.ts";
 import { play, SCENARIOS, type PeopleOutcome } from "./outcome.ts";
 
 declare const SCRIPT_FOLDER: string;
@@ -22,28 +21,16 @@ try {
   // A few at a time: on a busy machine Airflow's workers fail to start for other reasons than the DAG's.
   const work = async (): Promise<void> => {
     for (let dag = waiting.shift(); dag !== undefined; dag = waiting.shift()) {
-      outcomes[dag] = await play(client, dag, await trigger(dag), { pauseMs: 500, thinkMs: 8_000 });
+      outcomes[dag] = await play(client, dag, await triggerPatiently(client, dag, {}, 90), {
+        pauseMs: 500,
+        thinkMs: 8_000,
+      });
       console.log(dag, JSON.stringify(outcomes[dag]));
     }
   };
   await Promise.all([work(), work(), work()]);
   const sorted = Object.fromEntries(Object.entries(outcomes).sort(([a], [b]) => (a < b ? -1 : 1)));
   writeFileSync(file, `${JSON.stringify(sorted, null, 2)}\n`);
-
-  async function trigger(dag: string): Promise<string> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await client.unpause(dag);
-        const made = (await client.call("POST", `/api/v2/dags/${dag}/dagRuns`, { logical_date: null })) as {
-          dag_run_id: string;
-        };
-        return made.dag_run_id;
-      } catch (error) {
-        if (attempt === 90) throw error;
-        await sleep(2_000);
-      }
-    }
-  }
 } finally {
   await airflow.stop();
   rmSync(folder, { recursive: true, force: true });
