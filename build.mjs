@@ -30,8 +30,11 @@ const ofARelease = {
 };
 const ofACheckout = { packages: "external", sourcemap: true };
 
-/** The JavaScript of the program in `root`. */
-export function bundle(root, { withPackages }) {
+/** What every bundle of this repository's TypeScript has in common. */
+export const forNode = { bundle: true, platform: "node", target: "node20", format: "esm", logLevel: "warning" };
+
+/** What stands in the code for files that a bundle is not beside. */
+export function definitions(root) {
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const migrations = readdirSync(join(root, "migrations"))
     .filter((file) => file.endsWith(".sql"))
@@ -41,17 +44,18 @@ export function bundle(root, { withPackages }) {
       name: file.slice(5, -4),
       sql: readFileSync(join(root, "migrations", file), "utf8"),
     }));
+  return { LEOFLOW_VERSION: JSON.stringify(version), LEOFLOW_MIGRATIONS: JSON.stringify(migrations) };
+}
+
+/** The JavaScript of the program in `root`. */
+export function bundle(root, { withPackages }) {
   return build({
+    ...forNode,
     absWorkingDir: root,
     entryPoints: entryPoints(root).map((entry) => `src/${entry}.ts`),
     outdir: "dist",
-    bundle: true,
     splitting: true,
-    platform: "node",
-    target: "node20",
-    format: "esm",
-    define: { LEOFLOW_VERSION: JSON.stringify(version), LEOFLOW_MIGRATIONS: JSON.stringify(migrations) },
-    logLevel: "warning",
+    define: definitions(root),
     metafile: true,
     write: false,
     ...(withPackages ? ofARelease : ofACheckout),

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { installPackages } from "../bin/set-up.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -28,21 +28,10 @@ if (tests.skipped > 0) console.log(`${tests.skipped} skipped: this machine lacks
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
 
-/** Node 20 cannot run TypeScript, so the preparation is bundled first. */
+/** esbuild is there only once the packages are. */
 async function prepare() {
-  const { build } = await import("esbuild");
-  const outfile = join(cache, "test-prepare.mjs");
-  await build({
-    entryPoints: [join(root, "test/prepare.ts")],
-    outfile,
-    bundle: true,
-    packages: "external",
-    platform: "node",
-    target: "node20",
-    format: "esm",
-    logLevel: "warning",
-  });
-  await import(pathToFileURL(outfile).href);
+  const { runScript } = await import("./bundle-script.mjs");
+  await runScript(join(root, "test/prepare.ts"));
 }
 
 function run(command, args, output) {

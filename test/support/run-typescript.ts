@@ -2,9 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { randomUUID } from "node:crypto";
-import { build } from "esbuild";
-import { programVersion } from "../../src/kit/version.ts";
-import { loadMigrations } from "../../src/store/migrations.ts";
+import { bundleScript } from "../bundle-script.mjs";
 import { sharedHome } from "./home.ts";
 import { until as waitUntil } from "./until.ts";
 
@@ -28,20 +26,7 @@ export interface RunningProgram {
 
 export async function bundleProgram(entry: string): Promise<BundledProgram> {
   const file = join(sharedHome.program, ".cache", `${basename(entry, ".ts")}-${randomUUID()}.mjs`);
-  await build({
-    entryPoints: [entry],
-    outfile: file,
-    bundle: true,
-    packages: "external",
-    platform: "node",
-    target: "node20",
-    format: "esm",
-    define: {
-      LEOFLOW_VERSION: JSON.stringify(programVersion),
-      LEOFLOW_MIGRATIONS: JSON.stringify(loadMigrations()),
-    },
-    logLevel: "warning",
-  });
+  await bundleScript(entry, file);
   const started: ChildProcess[] = [];
   const spawnProgram = (args: string[], wrapper: readonly string[], stderr: "inherit" | "pipe") => {
     const [program, ...rest] = [...wrapper, process.execPath, file, ...args];
