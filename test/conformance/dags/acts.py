@@ -5,7 +5,7 @@ from itertools import count
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import get_current_context
+from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
@@ -84,3 +84,28 @@ def call(task_id, outcome="ok", **arguments):
         poke_interval=1,
         **arguments,
     )
+
+
+@task
+def numbers(n=3):
+    return list(range(n))
+
+
+@task
+def double(x):
+    return x * 2
+
+
+@task
+def show(**values):
+    return values
+
+
+@task
+def listed(values):
+    return list(values)
+
+
+@task
+def do(outcome):
+    return act(outcome)

@@ -1,28 +1,6 @@
 """Mapped task groups."""
-from acts import NO_DELAY, START, act, empty, step
-from airflow.providers.standard.operators.python import PythonOperator
+from acts import NO_DELAY, START, do, double, empty, listed, numbers, step
 from airflow.sdk import DAG, TaskGroup, task, task_group
-
-
-@task
-def numbers(n=3):
-    return list(range(n))
-
-
-@task
-def double(x):
-    return x * 2
-
-
-@task
-def listed(values):
-    return list(values)
-
-
-@task
-def do(outcome):
-    return act(outcome)
-
 
 with DAG("groups_mapped", start_date=START, schedule=None):
 

@@ -1,33 +1,6 @@
 """More of mapped task groups."""
-from acts import NO_DELAY, SERIAL, START, act, empty, step
-from airflow.providers.standard.operators.python import PythonOperator
+from acts import NO_DELAY, SERIAL, START, act, do, double, empty, listed, numbers, show, step
 from airflow.sdk import DAG, TaskGroup, setup, task, task_group, teardown
-
-
-@task
-def numbers(n=3):
-    return list(range(n))
-
-
-@task
-def double(x):
-    return x * 2
-
-
-@task
-def show(**values):
-    return values
-
-
-@task
-def listed(values):
-    return list(values)
-
-
-@task
-def do(outcome):
-    return act(outcome)
-
 
 with DAG("groups_mapped_over_maps", start_date=START, schedule=None):
 

@@ -1,5 +1,5 @@
 """Dynamic task mapping."""
-from acts import NO_DELAY, START, act, empty, step
+from acts import NO_DELAY, START, act, double, empty, listed, numbers, show, step
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, task
@@ -7,23 +7,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 
 @task
-def numbers(n=3):
-    return list(range(n))
-
-
-@task
-def double(x):
-    return x * 2
-
-
-@task
 def total(values):
     return sum(values)
-
-
-@task
-def show(**values):
-    return values
 
 
 with DAG("map_literal", start_date=START, schedule=None):
@@ -120,10 +105,6 @@ with DAG("map_some_none", start_date=START, schedule=None):
     some = maybe.expand(x=numbers(4))
     show.override(task_id="again").expand(x=some)
 
-    @task
-    def listed(values):
-        return list(values)
-
     listed(some)
 
 with DAG("map_index_template", start_date=START, schedule=None):
@@ -215,10 +196,6 @@ with DAG("map_multiple_outputs", start_date=START, schedule=None):
 
     double.expand(x=high(made["high"]))
     mapped = parts.override(task_id="mapped_parts").expand(x=[1, 2])
-
-    @task
-    def listed(values):
-        return list(values)
 
     listed(mapped["low"])
 

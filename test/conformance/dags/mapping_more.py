@@ -1,29 +1,9 @@
 """More of dynamic task mapping: what is mapped over, and what is made of it."""
-from acts import NO_DELAY, SERIAL, START, act, empty, step
+from acts import NO_DELAY, SERIAL, START, act, double, empty, listed, numbers, show, step
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
 from airflow.sdk import DAG, Param, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
-
-
-@task
-def numbers(n=3):
-    return list(range(n))
-
-
-@task
-def double(x):
-    return x * 2
-
-
-@task
-def show(**values):
-    return values
-
-
-@task
-def listed(values):
-    return list(values)
 
 
 @task
