@@ -32,21 +32,23 @@ export function footprint(rootPid: number, home: string): Footprint {
       if (seeds.has(at)) return true;
     return false;
   });
-  const byName = members.map((pid) => ({ name: (commands.get(pid) ?? "").slice(0, 60), pssMb: pss(pid) }));
+  const byName = members.map((pid) => ({ name: (commands.get(pid) ?? "").slice(0, 60), pssMb: memoryMb(pid, "Pss") }));
   return {
     processes: members.length,
     pssMb: byName.reduce((sum, { pssMb }) => sum + pssMb, 0),
-    cpuSeconds: members.reduce((sum, pid) => sum + cpu(pid), 0),
+    cpuSeconds: members.reduce((sum, pid) => sum + cpuSeconds(pid), 0),
     byName: byName.sort((a, b) => b.pssMb - a.pssMb),
   };
 }
 
-function pss(pid: number): number {
-  const kb = /^Pss:\s+(\d+) kB/m.exec(read(pid, "smaps_rollup") ?? "")?.[1];
+/** MB, as the kernel counts them under that name. */
+export function memoryMb(pid: number, name: "Rss" | "Pss" | "Private_Dirty"): number {
+  const kb = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(read(pid, "smaps_rollup") ?? "")?.[1];
   return Number(kb ?? 0) / 1024;
 }
 
-function cpu(pid: number): number {
+/** Used so far. */
+export function cpuSeconds(pid: number): number {
   const stat = read(pid, "stat");
   if (stat === null) return 0;
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

@@ -1,7 +1,5 @@
 // `npm run bench -- scale [CASE …]`: the control plane alone, with an executor that starts nothing: each try succeeds at once.
 import { pino } from "pino";
-import { startingPostgres, withHomeToItself } from "../src/lite/datastore.ts";
-import { silentProgress } from "../src/lite/progress.ts";
 import { EventBus } from "../src/domain/events.ts";
 import type { Executor, Workload } from "../src/domain/workload.ts";
 import { systemClock } from "../src/kit/clock.ts";
@@ -13,6 +11,7 @@ import { migrate } from "../src/store/migrate.ts";
 import { makeDag, makeVersion, triggerRun } from "../test/support/factories.ts";
 import { createHome, prepareSharedHome } from "../test/support/home.ts";
 import { sleep } from "./client.ts";
+import { onDatastore, secondsSince } from "./filled-home.ts";
 import { commitFloorMs, median } from "./floors.ts";
 
 const kit = { logger: pino({ level: "error" }), clock: systemClock };
@@ -146,20 +145,30 @@ async function makeDagOf({ database }: Bench, tasks: object[], dag: Record<strin
   return dagId;
 }
 
-/** Seconds until all of these runs have ended, from the first trigger, and the share of one core that Node took. */
-async function timeRuns(
-  bench: Bench,
-  plane: Plane,
-  dagIds: readonly string[],
-): Promise<{ seconds: number; cpu: number }> {
+interface Effort {
+  seconds: number;
+  /** The share of one core that Node took. */
+  cpu: number;
+}
+
+/** Returns what tells the effort since. */
+function startWatch(): () => Effort {
   const cpu = process.cpuUsage();
   const began = performance.now();
+  return () => {
+    const seconds = secondsSince(began);
+    const used = process.cpuUsage(cpu);
+    return { seconds, cpu: (used.user + used.system) / 1e6 / seconds };
+  };
+}
+
+/** Until all of these runs have ended, from the first trigger. */
+async function timeRuns(bench: Bench, plane: Plane, dagIds: readonly string[]): Promise<Effort> {
+  const watch = startWatch();
   const goal = plane.ended() + dagIds.length;
   await Promise.all(dagIds.map((dagId) => triggerRun(bench.database.db, plane.bus, dagId)));
   while (plane.ended() < goal) await sleep(2);
-  const seconds = (performance.now() - began) / 1000;
-  const used = process.cpuUsage(cpu);
-  return { seconds, cpu: (used.user + used.system) / 1e6 / seconds };
+  return watch();
 }
 
 function say({ rows }: Bench, name: string, measured: string, target: string, note = ""): void {
@@ -259,12 +268,10 @@ async function schedules(bench: Bench): Promise<void> {
   await plane.creator.start();
   await plane.creator.settled();
   const first = plane.ended();
-  const cpu = process.cpuUsage();
-  const began = performance.now();
+  const watch = startWatch();
   const since = systemClock.now();
   await sleep(SECONDS * 1000);
-  const seconds = (performance.now() - began) / 1000;
-  const used = process.cpuUsage(cpu);
+  const { seconds, cpu } = watch();
   const ended = plane.ended() - first;
   await plane.stop();
   const { rows } = await database.pool.query<{ started: number; finished: number }>(
@@ -279,7 +286,7 @@ async function schedules(bench: Bench): Promise<void> {
     "1,000 DAGs, 10 runs a minute each",
     `${(ended / seconds).toFixed(0)} runs/s`,
     "167/s",
-    `p95 due to started ${ms(rows[0]?.started)}, to ended ${ms(rows[0]?.finished)}; ${cpuNote((used.user + used.system) / 1e6 / seconds)}`,
+    `p95 due to started ${ms(rows[0]?.started)}, to ended ${ms(rows[0]?.finished)}; ${cpuNote(cpu)}`,
   );
   await database.pool.query("update dag set is_paused = true where dag_id = any($1)", [ids]);
 }
@@ -324,22 +331,16 @@ const unknown = wanted.filter((name) => !(name in CASES));
 if (unknown.length > 0)
   throw new Error(`no such case: ${unknown.join(", ")}; there are ${Object.keys(CASES).join(", ")}`);
 try {
-  await withHomeToItself(paths, () =>
-    startingPostgres(
-      { paths, logger: kit.logger, progress: silentProgress, runtimeDir: undefined },
-      async (datastore) => {
-        const database = openDatabase(datastore.database);
-        await migrate(database.pool);
-        const bench = { database, rows: [] };
-        const floor = await commitFloorMs((text) => database.pool.query(text));
-        say(bench, "floor: one committed update", `${floor.toFixed(2)} ms`, "");
-        for (const [name, run] of Object.entries(CASES))
-          if (wanted.length === 0 || wanted.includes(name)) await run(bench);
-        await database.close();
-        console.log(`\n| control plane alone | measured | to reach | |\n|---|---|---|---|\n${bench.rows.join("\n")}`);
-      },
-    ),
-  );
+  await onDatastore(paths, async (datastore) => {
+    const database = openDatabase(datastore.database);
+    await migrate(database.pool);
+    const bench = { database, rows: [] };
+    const floor = await commitFloorMs((text) => database.pool.query(text));
+    say(bench, "floor: one committed update", `${floor.toFixed(2)} ms`, "");
+    for (const [name, run] of Object.entries(CASES)) if (wanted.length === 0 || wanted.includes(name)) await run(bench);
+    await database.close();
+    console.log(`\n| control plane alone | measured | to reach | |\n|---|---|---|---|\n${bench.rows.join("\n")}`);
+  });
 } finally {
   remove();
 }

@@ -1,8 +1,8 @@
 // How much memory and time thousands of waiting triggers take in one process, and how soon one that fires is heard of.
-import { readFileSync } from "node:fs";
 import { nextKwargsOf, startTestTriggers } from "../test/support/triggers.ts";
 import type { RunTrigger } from "../src/domain/trigger.ts";
 import { sleep } from "./client.ts";
+import { cpuSeconds, memoryMb } from "./processes.ts";
 
 const COUNT = Number(process.argv[2] ?? 10_000);
 const FIRING = 500;
@@ -40,15 +40,8 @@ function at(ms: number): RunTrigger {
 }
 
 function memory(pid: number): Record<string, number> {
-  const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  const mb = (name: string): number =>
-    Math.round(Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(text)?.[1]) / 1024);
+  const mb = (name: Parameters<typeof memoryMb>[1]): number => Math.round(memoryMb(pid, name));
   return { rssMb: mb("Rss"), pssMb: mb("Pss"), privateMb: mb("Private_Dirty") };
-}
-
-function cpuMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 try {
@@ -63,9 +56,9 @@ try {
   const { pid } = running;
   console.log({ waiting: running.triggers, startedInMs: Math.round(performance.now() - began), ...memory(pid) });
   await sleep(2_000);
-  const before = cpuMs(pid);
+  const before = cpuSeconds(pid);
   await sleep(10_000);
-  console.log({ idleCpuPercent: (cpuMs(pid) - before) / 100, ...memory(pid) });
+  console.log({ idleCpuPercent: Math.round((cpuSeconds(pid) - before) * 100) / 10, ...memory(pid) });
   // DateTimeTrigger looks at the clock once a second; these fire when they are to, and say when that was.
   const firing = Array.from({ length: FIRING }, (_, i) => t.does("at", Date.now() + 3_000 + i * 10));
   triggerer.run(firing);
