@@ -1,13 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { FINISHED_STATES, TASK_INSTANCE_STATES } from "./states.ts";
-import {
-  compareForQueue,
-  mayMove,
-  statesBefore,
-  TASK_TRANSITIONS,
-  taskStateChart,
-  type StateName,
-} from "./task-state.ts";
+import { mayMove, statesBefore, TASK_TRANSITIONS, taskStateChart, type StateName } from "./task-state.ts";
 
 const names: StateName[] = ["none", ...TASK_INSTANCE_STATES];
 
@@ -55,14 +48,4 @@ describe("the task state table", () => {
   it("draws itself", () => {
     expect(taskStateChart()).toContain("    queued --> running: task");
   });
-});
-
-it("queues the heavier first, then older runs, then lower indexes", () => {
-  const rows = [
-    { priorityWeight: 1, logicalDate: null, mapIndex: 0 },
-    { priorityWeight: 1, logicalDate: "2026-01-01", mapIndex: 1 },
-    { priorityWeight: 5, logicalDate: "2026-02-01", mapIndex: 0 },
-    { priorityWeight: 1, logicalDate: "2026-01-01", mapIndex: 0 },
-  ];
-  expect(rows.toSorted(compareForQueue)).toEqual([rows[2], rows[3], rows[1], rows[0]]);
 });

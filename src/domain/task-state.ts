@@ -110,21 +110,3 @@ export function taskStateChart(): string {
   );
   return ["stateDiagram-v2", "    [*] --> none", ...lines].join("\n");
 }
-
-/** Which of two scheduled task instances is queued first: heavier, then the older run, then the lower index. */
-export function compareForQueue(a: Queueable, b: Queueable): number {
-  return b.priorityWeight - a.priorityWeight || compareDates(a.logicalDate, b.logicalDate) || a.mapIndex - b.mapIndex;
-}
-
-export interface Queueable {
-  priorityWeight: number;
-  logicalDate: string | null;
-  mapIndex: number;
-}
-
-/** Runs without a logical date come last, as PostgreSQL sorts nulls. */
-function compareDates(a: string | null, b: string | null): number {
-  if (a === b) return 0;
-  if (a === null || b === null) return a === null ? 1 : -1;
-  return a < b ? -1 : 1;
-}

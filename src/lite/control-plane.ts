@@ -6,6 +6,7 @@ import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
 import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
 import { EventBus } from "../domain/events.ts";
+import { PARALLELISM } from "../domain/slots.ts";
 import { AssetWatchers } from "../execution/asset-watchers.ts";
 import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
 import { DeferredTasks } from "../execution/trigger-outcomes.ts";
@@ -40,8 +41,6 @@ import { createTimetables } from "./timetables.ts";
 import { ProjectEnvironments } from "./workspace/project-environments.ts";
 import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 
-/** Airflow's [core] parallelism. */
-const PARALLELISM = 32;
 const TASK_GRACE_MS = 2_000;
 const TICK_MS = 5_000;
 const MINUTE_MS = 60_000;
@@ -204,6 +203,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       adminPasswordHash: currentPasswordHash(paths, config, kit.logger),
       jwtSecret: config.jwt_secret,
       cacheDir: join(paths.home, "cache"),
+      webDir: join(paths.program, "dist/web"),
     },
   );
   const inputTimeouts = new InputTimeouts(kit, { db, bus });

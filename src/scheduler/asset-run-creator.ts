@@ -12,6 +12,7 @@ import {
 } from "../domain/partition/partitioned-schedule.ts";
 import { dagRunId, randomSuffix } from "../domain/timetable/timetable.ts";
 import {
+  assetHolds,
   assetSchedule,
   consumeQueue,
   dagsWithAssetWork,
@@ -133,11 +134,12 @@ export class AssetRunCreator implements Service {
 
   async #createForQueue(trx: Trx, graph: DagGraph, schedule: AssetScheduleRow): Promise<number | null> {
     const { queued } = schedule;
-    if (schedule.is_paused || schedule.has_import_errors || queued.length === 0) return null;
+    const holds = assetHolds(schedule);
+    if (queued.length === 0 || holds.some((hold) => hold !== "max_active_runs")) return null;
     const updated = new Set(queued.map(keyText));
     const isSatisfiedBy = await this.#condition(trx, graph);
     if (!isSatisfiedBy((key) => updated.has(key))) return null;
-    if (schedule.max_active_runs !== null && schedule.active_runs >= schedule.max_active_runs) {
+    if (holds.length > 0) {
       this.#full.add(graph.dagId);
       return null;
     }

@@ -3,12 +3,12 @@ import { addMicros, type Instant } from "../kit/instant.ts";
 import type { TaskNode } from "../domain/dag-graph.ts";
 import { instancesOfNewRun } from "../domain/decide.ts";
 import { RunMemory } from "../domain/run-memory.ts";
+import type { Claim } from "../domain/slots.ts";
 import type { Workload } from "../domain/workload.ts";
 import type { LoadedVersion } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
 import type { LiveRunRow, LoadedRun, NewTaskInstance } from "../store/live-runs.ts";
 import { previousRun, skipRecords } from "../store/run-history.ts";
-import type { Candidate } from "./slots.ts";
 
 /** A queued or running run in the scheduler's memory: its row, its version, and the states of its task instances. */
 export interface LiveRun {
@@ -17,6 +17,11 @@ export interface LiveRun {
   memory: RunMemory;
   /** Tasks with depends_on_past: what happens in the run before matters to them. */
   dependingOnPast: readonly string[];
+}
+
+/** A task instance that is ready for a worker. */
+export interface Candidate extends Claim {
+  task: TaskNode;
 }
 
 /** Reads what else the tasks of this DAG look at: the run before, and what branches decided. */

@@ -1,5 +1,6 @@
+import { byImportance, type Limits, type Slots } from "../domain/slots.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
-import type { Candidate, Limits, Slots } from "./slots.ts";
+import type { Candidate } from "./live-run.ts";
 
 export interface Ready {
   candidate: Candidate;
@@ -62,12 +63,4 @@ export class ReadyQueue {
   written(ready: Ready): void {
     ready.expected = "scheduled";
   }
-}
-
-function byImportance(a: Candidate, b: Candidate): number {
-  return (
-    b.task.priorityWeightTotal - a.task.priorityWeightTotal ||
-    (a.runOrder < b.runOrder ? -1 : a.runOrder > b.runOrder ? 1 : 0) ||
-    a.mapIndex - b.mapIndex
-  );
 }

@@ -12,6 +12,7 @@ import { createDagRuns, type DagRunCreation, type NewDagRun } from "../store/dag
 import {
   dagSchedules,
   saysNextRun,
+  scheduleHolds,
   setNextRuns,
   type DagScheduleRow,
   type NextRunFields,
@@ -137,13 +138,8 @@ export class RunCreator implements Service {
       const named = await this.#named(version, standIn ?? lastRun(row));
       if (named === null) return;
       const { run, lookAgainAt } = named;
-      const { maxActiveRuns } = version.graph;
-      const exceeds = maxActiveRuns !== null && row.active_runs >= maxActiveRuns;
-      const blocked =
-        row.is_paused ||
-        row.has_import_errors ||
-        exceeds ||
-        (row.allowed_run_types !== null && !row.allowed_run_types.includes("scheduled"));
+      const holds = scheduleHolds(row, version.graph.maxActiveRuns);
+      const blocked = holds.length > 0;
       const due = run !== null && run.runAfter <= this.#kit.clock.now();
       // One that names what was made already would do so for ever.
       const standsStill = run !== null && standIn !== null && run.runAfter <= standIn.runAfter;
@@ -154,7 +150,7 @@ export class RunCreator implements Service {
           dataIntervalStart: run?.dataInterval?.start ?? null,
           dataIntervalEnd: run?.dataInterval?.end ?? null,
           createAfter: run?.runAfter ?? null,
-          exceedsMaxActiveRuns: exceeds,
+          exceedsMaxActiveRuns: holds.includes("max_active_runs"),
           timetableError: named.error,
         };
         if (!saysNextRun(row, fields)) await this.#nextRuns.run(fields);

@@ -2,6 +2,7 @@ import { Alarm } from "../kit/alarm.ts";
 import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
+import { Slots } from "../domain/slots.ts";
 import { isFinished, type TaskInstanceState } from "../domain/states.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
 import { pauseAfterFailures } from "../store/auto-pause.ts";
@@ -13,10 +14,9 @@ import { poolSizes } from "../store/pool-sizes.ts";
 import type { StartFromTrigger } from "../store/triggers.ts";
 import { decideRun, type RunDecision } from "./decide-run.ts";
 import { callsBack, endRunByTime, endRuns, type RunEnding } from "./end-run.ts";
-import { candidateOf, timeoutAt, workloadOf, type LiveRun } from "./live-run.ts";
+import { candidateOf, timeoutAt, workloadOf, type Candidate, type LiveRun } from "./live-run.ts";
 import { readRuns } from "./read-runs.ts";
 import { ReadyQueue, type Ready } from "./ready-queue.ts";
-import { Slots, type Candidate } from "./slots.ts";
 import { inStartOrder, RunningRuns, StartGate } from "./start-gate.ts";
 
 export interface SchedulerDeps {
@@ -334,11 +334,11 @@ export class Scheduler implements Service {
     const running = new RunningRuns(this.#runs.values());
     const due: LiveRun[] = [];
     for (const run of queued) {
-      if (run.row.run_after > now) this.#wake.set(run.row.id, run.row.run_after);
-      else if (await this.#gate.isOpen(run, running)) {
-        running.add(run);
-        due.push(run);
-      }
+      const hold = await this.#gate.holdOf(run, running, now);
+      if (hold === "run_after") this.#wake.set(run.row.id, run.row.run_after);
+      if (hold !== null) continue;
+      running.add(run);
+      due.push(run);
     }
     const started = await startRuns(
       this.#deps.db,

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { TaskNode } from "../domain/dag-graph.ts";
 import { ReadyQueue } from "./ready-queue.ts";
-import { Slots, type Candidate } from "./slots.ts";
+import { Slots } from "../domain/slots.ts";
+import type { Candidate } from "./live-run.ts";
 
 const LIMITS = { maxActiveTasks: 16 };
 

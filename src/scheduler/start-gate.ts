@@ -1,11 +1,10 @@
-import { backfillLimits, type BackfillLimits } from "../store/backfills.ts";
+import type { Instant } from "../kit/instant.ts";
+import { byStartOrder, startGroup, startHold, type BackfillLimits, type StartHold } from "../domain/run-start.ts";
+import { backfillLimits } from "../store/backfills.ts";
 import type { Database } from "../store/database.ts";
 import type { LiveRun } from "./live-run.ts";
 
-/**
- * Which queued runs may start. Runs of a backfill count among themselves, against its own max_active_runs; all others of a DAG
- * against the DAG's.
- */
+/** Which queued runs may start, by `startHold`. */
 export class StartGate {
   readonly #db: Database;
   readonly #backfills = new Map<number, BackfillLimits | null>();
@@ -22,12 +21,18 @@ export class StartGate {
     this.#backfills.delete(backfillId);
   }
 
-  async isOpen(run: LiveRun, running: RunningRuns): Promise<boolean> {
-    const id = run.row.backfill_id;
-    const backfill = id === null ? null : await this.#limitsOf(id);
-    if (backfill?.isPaused) return false;
-    const limit = backfill ? backfill.maxActiveRuns : run.version.graph.maxActiveRuns;
-    return limit === null || running.like(run) < limit;
+  /** What holds a run of a DAG that is not paused; null: it may start. */
+  async holdOf(run: LiveRun, running: RunningRuns, now: Instant): Promise<StartHold | null> {
+    const { backfill_id: id, run_after: runAfter } = run.row;
+    const facts = {
+      isDagPaused: false,
+      runAfter,
+      maxActiveRuns: run.version.graph.maxActiveRuns,
+      running: running.like(run),
+    };
+    // Where the limits of a backfill do not matter they are not read.
+    const backfill = id === null || runAfter > now ? null : await this.#limitsOf(id);
+    return startHold({ ...facts, backfill }, now);
   }
 
   async #limitsOf(id: number): Promise<BackfillLimits | null> {
@@ -52,20 +57,16 @@ export class RunningRuns {
   }
 
   add(run: LiveRun): void {
-    this.#counts.set(groupOf(run), this.like(run) + 1);
+    this.#counts.set(startGroup(run.row), this.like(run) + 1);
   }
 
   like(run: LiveRun): number {
-    return this.#counts.get(groupOf(run)) ?? 0;
+    return this.#counts.get(startGroup(run.row)) ?? 0;
   }
 }
 
-function groupOf({ row }: LiveRun): string {
-  return `${row.backfill_id ?? ""} ${row.dag_id}`;
-}
-
-/** Runs of backfills come after all others and in the backfill's order, which may go backwards in time. */
+/** See `byStartOrder`. */
 export function inStartOrder(runs: LiveRun[]): LiveRun[] {
   if (!runs.some(({ row }) => row.backfill_ordinal !== null)) return runs;
-  return runs.sort((a, b) => (a.row.backfill_ordinal ?? 0) - (b.row.backfill_ordinal ?? 0));
+  return runs.sort((a, b) => byStartOrder(a.row, b.row));
 }

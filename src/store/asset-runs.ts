@@ -2,6 +2,7 @@ import { sql, type Transaction } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { keyText, type AssetKey, type AssetLeaf, type AssetResolution } from "../domain/asset/asset-condition.ts";
+import { makingHolds, type MakingHold } from "../domain/run-making.ts";
 import type { Database } from "./database.ts";
 import { instantJson } from "./instant-text.ts";
 import type { Schema } from "./schema.ts";
@@ -30,6 +31,19 @@ export interface AssetScheduleRow {
   active_runs: number;
   queued: QueuedAsset[];
   pending_partitions: number;
+}
+
+/** What keeps the DAG from a run for its assets. Airflow asks for no allowed_run_types here. */
+export function assetHolds(schedule: AssetScheduleRow): MakingHold[] {
+  const facts = {
+    isStale: schedule.is_stale,
+    isPaused: schedule.is_paused,
+    hasImportErrors: schedule.has_import_errors,
+    maxActiveRuns: schedule.max_active_runs,
+    activeRuns: schedule.active_runs,
+    allowedRunTypes: null,
+  };
+  return makingHolds(facts, "asset_triggered");
 }
 
 export interface QueuedAsset extends AssetKey {

@@ -1,5 +1,6 @@
 import { sql, type Selectable } from "kysely";
 import type { Instant } from "../kit/instant.ts";
+import type { BackfillLimits } from "../domain/run-start.ts";
 import type { Database } from "./database.ts";
 import { allOf, column, equals, paginated, type Order, type Page } from "./filters.ts";
 import type { BackfillTable } from "./schema-backfills.ts";
@@ -94,12 +95,6 @@ export async function hasActiveBackfills(db: Database): Promise<boolean> {
     .limit(1)
     .executeTakeFirst();
   return row !== undefined;
-}
-
-/** What decides whether a backfill's queued runs may start. */
-export interface BackfillLimits {
-  maxActiveRuns: number;
-  isPaused: boolean;
 }
 
 export async function backfillLimits(db: Database, id: number): Promise<BackfillLimits | null> {

@@ -1,6 +1,7 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import { toJsonText } from "../kit/json-text.ts";
+import { makingHolds, type MakingHold } from "../domain/run-making.ts";
 import type { Database } from "./database.ts";
 
 /** What decides when a DAG's next scheduled run is made. */
@@ -55,6 +56,19 @@ export async function dagSchedules(db: Database, dagIds?: readonly string[]): Pr
     ...row,
     allowed_run_types: allowed === null ? null : (JSON.parse(allowed) as string[] | null),
   }));
+}
+
+/** What keeps the DAG from its next scheduled run. */
+export function scheduleHolds(row: DagScheduleRow, maxActiveRuns: number | null): MakingHold[] {
+  const facts = {
+    isStale: row.is_stale,
+    isPaused: row.is_paused,
+    hasImportErrors: row.has_import_errors,
+    maxActiveRuns,
+    activeRuns: row.active_runs,
+    allowedRunTypes: row.allowed_run_types,
+  };
+  return makingHolds(facts, "scheduled");
 }
 
 export interface NextRunFields {
