@@ -1,4 +1,5 @@
-// One esbuild call: every program in src/ (`*main.ts`) and its lazily loaded parts. Migrations are embedded as text.
+// Two esbuild calls: every program in src/ (`*main.ts`) and its lazily loaded parts, with migrations as text; and our own
+// pages (`web/*/main.ts`) for the browser, in dist/web/.
 // `npm start` writes it to dist/ and leaves npm's packages where they are; a release holds them too (release/program.mjs).
 import { build } from "esbuild";
 import {
@@ -62,6 +63,42 @@ export function bundle(root, { withPackages }) {
   });
 }
 
+/** The scripts, styles, workers and fonts of our own pages: `editor.js`, `editor.css`, `editor-worker.js`, … */
+export function bundlePages(root) {
+  return build({
+    absWorkingDir: root,
+    entryPoints: pageEntries(root),
+    outdir: "dist/web",
+    bundle: true,
+    minify: true,
+    platform: "browser",
+    target: "es2022",
+    format: "esm",
+    loader: { ".ttf": "file" },
+    assetNames: "[name]-[hash]",
+    // Texts of licences are in the release's licenses/packages.txt.
+    legalComments: "none",
+    logLevel: "warning",
+    metafile: true,
+    write: false,
+    preserveSymlinks: true,
+  });
+}
+
+/** main.ts is the page, `*-worker.ts` its workers. */
+function pageEntries(root) {
+  return readdirSync(join(root, "web"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name: page }) =>
+      readdirSync(join(root, "web", page))
+        .filter((file) => /^(main|.*-worker)\.ts$/.test(file))
+        .map((file) => ({
+          in: `web/${page}/${file}`,
+          out: file === "main.ts" ? page : `${page}-${basename(file, ".ts")}`,
+        })),
+    );
+}
+
 /** "main", "server-main", … */
 function entryPoints(root) {
   return readdirSync(join(root, "src"))
@@ -72,8 +109,7 @@ function entryPoints(root) {
 
 /** A Leoflow that runs from dist/ may still load its parts: they are named by their content and stay for a day, each
  * file is whole at any moment, and the entry points come last, main.js after all. */
-function writeDist(root, outputFiles) {
-  const dist = join(root, "dist");
+function writeFolder(dist, outputFiles) {
   mkdirSync(dist, { recursive: true });
   const rank = ({ path }) => (basename(path) === "main.js" ? 2 : Number(path.endsWith("main.js")));
   for (const file of outputFiles.sort((a, b) => rank(a) - rank(b))) {
@@ -81,8 +117,9 @@ function writeDist(root, outputFiles) {
     renameSync(`${file.path}.${process.pid}`, file.path);
   }
   const current = new Set(outputFiles.map(({ path }) => basename(path)));
-  for (const name of readdirSync(dist).filter((file) => !current.has(file))) {
-    const file = join(dist, name);
+  for (const entry of readdirSync(dist, { withFileTypes: true })) {
+    const file = join(dist, entry.name);
+    if (entry.isDirectory() || current.has(entry.name)) continue;
     if (Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > DAY_MS) rmSync(file, { force: true });
   }
 }
@@ -90,7 +127,8 @@ function writeDist(root, outputFiles) {
 if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   const started = performance.now();
   const root = dirname(fileURLToPath(import.meta.url));
-  const { outputFiles } = await bundle(root, { withPackages: false });
-  writeDist(root, outputFiles);
+  const [program, pages] = await Promise.all([bundle(root, { withPackages: false }), bundlePages(root)]);
+  writeFolder(join(root, "dist/web"), pages.outputFiles);
+  writeFolder(join(root, "dist"), program.outputFiles);
   console.log(`built dist/ in ${Math.round(performance.now() - started)} ms`);
 }

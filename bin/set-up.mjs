@@ -14,7 +14,11 @@ export function installPackages() {
 
 /** The build, where something that goes into it is newer. */
 export function buildIfStale() {
-  const newest = Math.max(...["src", "migrations"].map(newestIn), modified("build.mjs"), modified("package.json"));
+  const newest = Math.max(
+    ...["src", "web", "migrations"].map(newestIn),
+    modified("build.mjs"),
+    modified("package.json"),
+  );
   if (modified("dist/main.js") < newest) run("Build Leoflow", process.execPath, ["build.mjs"]);
 }
 

@@ -1,7 +1,7 @@
 // What is in a release: the files below `leoflow-<version>/`, as a map of name to { contents, executable }.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
-import { bundle, NATIVE_PACKAGE } from "../build.mjs";
+import { bundle, bundlePages, NATIVE_PACKAGE } from "../build.mjs";
 import { npmPackage } from "./downloads.mjs";
 
 const NODE = JSON.parse(readFileSync(new URL("node.lock.json", import.meta.url), "utf8"));
@@ -37,16 +37,24 @@ export async function programFiles(root) {
   for (const [name, entry] of Object.entries(PROGRAMS)) {
     files.set(`bin/${name}`, { contents: Buffer.from(launcher(entry)), executable: true });
   }
-  const { outputFiles, metafile } = await bundle(root, { withPackages: true });
-  for (const { path, contents } of outputFiles) {
-    files.set(`dist/${basename(path)}`, { contents: Buffer.from(contents), executable: false });
+  const [program, pages] = await Promise.all([bundle(root, { withPackages: true }), bundlePages(root)]);
+  for (const [folder, { outputFiles }] of [
+    ["dist", program],
+    ["dist/web", pages],
+  ]) {
+    for (const { path, contents } of outputFiles) {
+      files.set(`${folder}/${basename(path)}`, { contents: Buffer.from(contents), executable: false });
+    }
   }
   // dist/ is of modules wherever it is put.
   files.set("dist/package.json", { contents: Buffer.from('{ "type": "module" }\n'), executable: false });
   for (const folder of ["python", "examples/starter", "migrations"]) addFolder(files, root, folder);
   files.set("LICENSE", { contents: readFileSync(join(root, "LICENSE")), executable: false });
   files.set("VERSION", { contents: Buffer.from(`${version}\n`), executable: false });
-  files.set("licenses/packages.txt", { contents: Buffer.from(licensesOf(root, metafile)), executable: false });
+  files.set("licenses/packages.txt", {
+    contents: Buffer.from(licensesOf(root, [program.metafile, pages.metafile])),
+    executable: false,
+  });
   return { version, files };
 }
 
@@ -77,9 +85,9 @@ function addFolder(files, root, folder) {
 }
 
 /** The licences of the packages whose code is in the bundle. */
-function licensesOf(root, metafile) {
+function licensesOf(root, metafiles) {
   const packages = new Set();
-  for (const input of Object.keys(metafile.inputs)) {
+  for (const input of metafiles.flatMap(({ inputs }) => Object.keys(inputs))) {
     const found = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
     if (found !== undefined) packages.add(found);
   }

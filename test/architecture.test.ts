@@ -33,6 +33,9 @@ const PACKAGES: Record<string, readonly string[]> = {
   cli: ["commander"],
 };
 
+/** What our own pages may use; they are the browser's and share no code with src/. */
+const PAGE_PACKAGES: Record<string, readonly string[]> = { editor: ["monaco-editor"] };
+
 const root = resolve(import.meta.dirname, "..");
 const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
   .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
@@ -106,6 +109,20 @@ describe("architecture", () => {
     };
     for (const file of files) visit(file, []);
     expect(cycles).toEqual([]);
+  });
+
+  it("keeps each page of web/ to itself, web/frame and its packages", () => {
+    const pages = join(root, "web");
+    const wrong = readdirSync(pages, { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"))
+      .flatMap((file) => importsOf(join(pages, file)))
+      .filter(({ from, to }) => {
+        const page = relative(pages, from).split("/")[0] ?? "";
+        if (!to.startsWith(".")) return !(PAGE_PACKAGES[page] ?? []).includes(to.split("/")[0] ?? "");
+        return ![page, "frame"].includes(relative(pages, resolve(dirname(from), to)).split("/")[0] ?? "");
+      })
+      .map(({ from, to }) => `${relative(root, from)} imports ${to}`);
+    expect(wrong).toEqual([]);
   });
 
   it("keeps SQL in the store and process.env in kit/config.ts", () => {

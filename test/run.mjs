@@ -18,6 +18,7 @@ const checks = await Promise.all([
   check("format", bin("prettier"), ["--check", "--log-level", "warn", "."]),
   check("lint", bin("eslint"), [".", "--max-warnings", "0"]),
   check("types", bin("tsc"), ["--noEmit"]),
+  check("types of pages", bin("tsc"), ["--noEmit", "-p", "web"]),
   check("build", process.execPath, ["build.mjs"]),
 ]);
 const tests = await unitTests(process.argv.slice(2));

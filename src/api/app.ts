@@ -20,6 +20,7 @@ import { registerCompression } from "./compression.ts";
 import type { ApiContext } from "./context.ts";
 import { answerError } from "./error-answers.ts";
 import { unprocessable } from "./errors.ts";
+import { leoflowRoutes } from "./leoflow/index.ts";
 import { publicRoutes } from "./public/index.ts";
 import { readinessRoutes } from "./readyz.ts";
 import { registerStaticUi, type StaticUi } from "./static-ui.ts";
@@ -35,6 +36,8 @@ export interface AppConfig {
   allAdmins?: boolean;
   /** Where packed copies of the UI's files are kept. */
   cacheDir?: string;
+  /** The scripts and styles of our own pages, as built. */
+  webDir?: string;
   /** Believe X-Forwarded-* of the proxy in front. */
   trustProxy?: boolean;
 }
@@ -92,7 +95,9 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   readinessRoutes(app, context);
   publicRoutes(app, context);
   uiRoutes(app, context);
-  const ui = registerStaticUi(app, context, { cacheDir: config.cacheDir ?? join(tmpdir(), "leoflow-cache") });
+  const packedDir = join(config.cacheDir ?? join(tmpdir(), "leoflow-cache"), "ui");
+  leoflowRoutes(app, context, { webDir: config.webDir ?? "", packedDir });
+  const ui = registerStaticUi(app, context, { packedDir });
   app.setNotFoundHandler((request, reply) => answerUnknownPath(request, reply, ui));
   return app;
 }

@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream, readdirSync, readFileSync, statSync } from "node:fs";
+import { createReadStream, createWriteStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { extname, join } from "node:path";
@@ -39,25 +39,29 @@ interface UiFile {
  * reaches the file system. Packed copies are made when first asked for and kept on disk: the 7 MB bundle is neither packed
  * twice nor held in memory; until its copy is there it is sent plain.
  */
-class Dist {
+export class Dist {
   readonly #dir: string;
   readonly #packedDir: string;
+  readonly #rebuilt: boolean;
   readonly #packing = new Map<string, Promise<void>>();
   #files: Map<string, UiFile> | undefined;
   #index: { html: string; tag: string } | undefined;
 
-  constructor(dir: string, packedDir: string) {
+  /** `rebuilt`: a few files, which a build may replace while we run. */
+  constructor(dir: string, packedDir: string, { rebuilt = false } = {}) {
     this.#dir = dir;
     this.#packedDir = packedDir;
+    this.#rebuilt = rebuilt;
   }
 
   find(path: string): UiFile | undefined {
-    this.#files ??= this.#list();
+    if (this.#rebuilt || !this.#files) this.#files = this.#list();
     return this.#files.get(path);
   }
 
   #list(): Map<string, UiFile> {
     const files = new Map<string, UiFile>();
+    if (this.#rebuilt && !existsSync(this.#dir)) return files;
     for (const entry of readdirSync(this.#dir, { recursive: true, withFileTypes: true })) {
       if (!entry.isFile()) continue;
       const path = join(entry.parentPath, entry.name);
@@ -129,8 +133,11 @@ export interface StaticUi {
 }
 
 /** The unmodified Airflow UI and the login page of SimpleAuthManager, from the installed wheel. */
-export function registerStaticUi(app: FastifyInstance, context: ApiContext, config: { cacheDir: string }): StaticUi {
-  const packedDir = join(config.cacheDir, "ui");
+export function registerStaticUi(
+  app: FastifyInstance,
+  context: ApiContext,
+  { packedDir }: { packedDir: string },
+): StaticUi {
   const main = new Dist(join(context.airflowPackageDir, "airflow/ui/dist"), packedDir);
   const login = new Dist(
     join(context.airflowPackageDir, "airflow/api_fastapi/auth/managers/simple/ui/dist"),
@@ -154,7 +161,8 @@ function sendIndex(dist: Dist, request: FastifyRequest, reply: FastifyReply): Fa
   return reply.type("text/html; charset=utf-8").send(html);
 }
 
-async function sendFile(
+/** A file of the front end, packed where the client takes that. */
+export async function sendFile(
   dist: Dist,
   request: FastifyRequest<{ Params: { "*": string } }>,
   reply: FastifyReply,
@@ -162,7 +170,7 @@ async function sendFile(
   const name = request.params["*"];
   const file = dist.find(name);
   if (!file) throw new ApiError(404, "Not Found");
-  // Names in assets/ carry a hash of the content; the UI asks for its texts with `?v=<version>`.
+  // Names in assets/ carry a hash of the content; texts and our own pages' files are asked for with `?v=<version>`.
   const lasting = name.startsWith("assets/") || Object.hasOwn(request.query as object, "v");
   reply
     .header("cache-control", lasting ? "public, max-age=31536000, immutable" : "public, max-age=3600")

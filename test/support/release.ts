@@ -29,7 +29,7 @@ const HOUR_MS = 3_600_000;
 /** All that a release is made of, and the tool that makes it. */
 const INPUTS = [
   ...["LICENSE", "bin", "build.mjs", "examples/starter", "install.sh", "migrations"],
-  ...["package-lock.json", "package.json", "python", "release", "src"],
+  ...["package-lock.json", "package.json", "python", "release", "src", "web"],
 ];
 
 /** What `npm run release` wrote for this machine's platform. Shared between tests: to be read only. */

@@ -44,7 +44,7 @@ export function setTokenCookie(request: FastifyRequest, reply: FastifyReply, tok
 function roleOf(request: FastifyRequest): Role | "public" {
   const { config, url = "" } = request.routeOptions;
   if (config.role) return config.role;
-  if (!/^\/(api\/v2|ui)(\/|$)/.test(url)) return "public";
+  if (!/^\/(api\/v2|ui|api\/leoflow|leoflow)(\/|$)/.test(url)) return "public";
   if (request.method === "GET" || request.method === "HEAD") return "VIEWER";
   return /^\/api\/v2\/dags?(\/|$)/.test(url) ? "USER" : "OP";
 }

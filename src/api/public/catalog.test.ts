@@ -231,7 +231,9 @@ describe("the installation", () => {
   it("shows plugins, providers and the config as Python tells them", async () => {
     expect((await api.get("/api/v2/plugins")).statusCode).toBe(500);
     python.plugins = { plugins: [{ name: "b" }, { name: "a" }], import_errors: [{ source: "s", error: "e" }] };
-    expect((await api.get("/api/v2/plugins?limit=1")).json()).toEqual({ plugins: [{ name: "a" }], total_entries: 2 });
+    expect((await api.get("/api/v2/plugins?limit=1")).json()).toEqual({ plugins: [{ name: "a" }], total_entries: 3 });
+    const last = (await api.get("/api/v2/plugins?limit=1&offset=2")).json<{ plugins: { name: string }[] }>();
+    expect(last.plugins).toMatchObject([{ name: "leoflow", external_views: [] }]);
     expect((await api.get("/api/v2/plugins/importErrors")).json()).toEqual({
       import_errors: [{ source: "s", error: "e" }],
       total_entries: 1,

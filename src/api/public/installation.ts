@@ -1,6 +1,7 @@
 import { Type } from "typebox";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError, notFound } from "../errors.ts";
+import { leoflowPlugin } from "../leoflow/pages.ts";
 import { pageOf, pageQuery } from "../query.ts";
 import { wantsText } from "./dag-versions.ts";
 
@@ -35,9 +36,10 @@ export function installationRoutes(app: TypedApp, context: ApiContext): void {
   const providers = askedOnce<Provider[] | { providers: Provider[] }>(context, "providers");
   const config = askedOnce<AirflowConfig>(context, "airflow_config");
 
-  app.get("/plugins", page, async ({ query }) => {
-    const { limit, offset } = pageOf(query);
-    const all = [...(await plugins()).plugins].sort(byText((plugin) => plugin.name));
+  app.get("/plugins", page, async (request) => {
+    const { limit, offset } = pageOf(request.query);
+    const ours = leoflowPlugin(context, userOf(request));
+    const all = [...(await plugins()).plugins, ours].sort(byText((plugin) => plugin.name));
     return { plugins: all.slice(offset, offset + limit), total_entries: all.length };
   });
 

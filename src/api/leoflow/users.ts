@@ -1,0 +1,81 @@
+import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import { ROLES, userNameOf, userNameProblem } from "../../domain/user.ts";
+import { hashPassword, SHORTEST_PASSWORD } from "../../kit/password.ts";
+import { createUser, deleteUser, findUser, listUsers, updateUser } from "../../store/users.ts";
+import { audited } from "../audit.ts";
+import { typed, type ApiContext } from "../context.ts";
+import { notFound, uniqueConflict } from "../errors.ts";
+import { strictObject, valueError } from "../schema.ts";
+
+const nameParams = Type.Object({ name: Type.String() });
+const role = Type.Enum([...ROLES]);
+const password = Type.String({ minLength: SHORTEST_PASSWORD, maxLength: 1_024 });
+const createBody = strictObject({ name: Type.String(), role, password });
+const patchBody = strictObject({
+  role: Type.Optional(role),
+  active: Type.Optional(Type.Boolean()),
+  password: Type.Optional(password),
+});
+
+/** `/api/leoflow/users`: the users beside the admin of config.yaml, for admins. */
+export function userRoutes(instance: FastifyInstance, context: ApiContext, config: { adminEmail: string }): void {
+  const app = typed(instance);
+  const { db, bus } = context;
+  const admin = { role: "ADMIN" as const };
+  const changed = (): void => bus.publish({ kind: "users" });
+
+  app.get("/api/leoflow/users", { config: admin }, async () => {
+    const users = await listUsers(db);
+    return { users, total_entries: users.length, configured_admin: config.adminEmail };
+  });
+
+  app.get("/api/leoflow/users/:name", { config: admin, schema: { params: nameParams } }, async ({ params }) => {
+    const name = userNameOf(params.name);
+    return found(await findUser(db, name), name);
+  });
+
+  app.post(
+    "/api/leoflow/users",
+    { config: admin, schema: { body: createBody }, preValidation: audited(db, "post_user") },
+    async ({ body }, reply) => {
+      const name = userNameOf(body.name);
+      const problem = userNameProblem(name, config.adminEmail);
+      if (problem !== null) throw valueError(["body", "name"], problem, body.name);
+      const made = await createUser(db, { name, role: body.role, passwordHash: await hashPassword(body.password) });
+      if (!made) throw uniqueConflict(`The User with name: \`${name}\` already exists`);
+      return reply.code(201).send(made);
+    },
+  );
+
+  app.patch(
+    "/api/leoflow/users/:name",
+    { config: admin, schema: { params: nameParams, body: patchBody }, preValidation: audited(db, "patch_user") },
+    async ({ params, body }) => {
+      const name = userNameOf(params.name);
+      const { role, active } = body;
+      const passwordHash = body.password === undefined ? undefined : await hashPassword(body.password);
+      const user = found(await updateUser(db, name, { role, active, passwordHash }), name);
+      changed();
+      return user;
+    },
+  );
+
+  app.delete(
+    "/api/leoflow/users/:name",
+    { config: admin, schema: { params: nameParams }, preValidation: audited(db, "delete_user") },
+    async ({ params }, reply) => {
+      const name = userNameOf(params.name);
+      if (!(await deleteUser(db, name))) throw missing(name);
+      changed();
+      return reply.code(204).send();
+    },
+  );
+}
+
+const missing = (name: string) => notFound(`The User with name: \`${name}\` was not found`);
+
+function found<T>(user: T | undefined, name: string): T {
+  if (user === undefined) throw missing(name);
+  return user;
+}

@@ -1,0 +1,3 @@
+import { followTheme } from "../frame/theme.ts";
+
+followTheme();
