@@ -14,9 +14,20 @@ import { instanceCount } from "./mapping.ts";
 import { MinHeap } from "./min-heap.ts";
 import { planOf, type PlannedTask, type RunPlan } from "./run-plan.ts";
 import { isFinished, type TaskInstanceState } from "./states.ts";
-import { TaskJudge, type RunFacts } from "./task-judge.ts";
+import { TaskJudge, type Judgement, type PastHold, type RunFacts } from "./task-judge.ts";
 import { Taking } from "./taking.ts";
 import { isOpen, StateCounts, TaskRows, type Row } from "./task-rows.ts";
+
+/** See `RunMemory.explain`. */
+export interface Explanation {
+  judgement: Judgement;
+  upstream: { taskId: string; instances: InstanceSnapshot[] }[];
+  past: PastHold | null;
+  /** The branch above that left it out. */
+  skippedBy: string | null;
+  /** Give these to `RunMemory.setLengths` and ask again. */
+  lengthsNeeded: string[];
+}
 
 /**
  * One live run: the states of its task instances beside its graph, and what to do next. Pure: it knows no clock, makes no ids
@@ -118,6 +129,23 @@ export class RunMemory {
 
   *instances(): Iterable<InstanceSnapshot> {
     for (const rows of this.#rows) for (const row of rows.all()) yield snapshotOf(row);
+  }
+
+  /** What is decided of one open task instance now, and what that is decided by; nothing changes. null: there is no such row. */
+  explain(taskId: string, mapIndex: number, now: Instant): Explanation | null {
+    const task = this.#plan.byId.get(taskId);
+    const row = task && this.#rowsOf(task).get(mapIndex);
+    if (!row) return null;
+    const facts = this.#facts(now);
+    const judge = new TaskJudge(task, facts);
+    const upstream = judge.upstream(row).map(({ taskId, rows }) => ({ taskId, instances: rows.map(snapshotOf) }));
+    return {
+      judgement: judge.judge(row),
+      upstream,
+      past: judge.pastHold(),
+      skippedBy: judge.skippedBy(row),
+      lengthsNeeded: [...facts.needed],
+    };
   }
 
   /** Looks at everything, whatever changed: after loading, and as the tick's second opinion. */

@@ -3,7 +3,7 @@ import type { PreviousRun, SkipRecord } from "./decision.ts";
 import { instanceCount, relevantIndexes, type MappingFacts } from "./mapping.ts";
 import type { PlannedTask } from "./run-plan.ts";
 import { isFinished, type TaskInstanceState } from "./states.ts";
-import type { Row, StateCounts } from "./task-rows.ts";
+import type { Row, StateCounts, TaskRows } from "./task-rows.ts";
 import { evaluateSetups, evaluateTriggerRule, type UpstreamTally } from "./trigger-rule.ts";
 
 /** Everything a task instance's fate depends on. */
@@ -18,6 +18,12 @@ export type Judgement =
   | { kind: "ready" }
   | { kind: "becomes"; state: "skipped" | "upstream_failed" | "removed" }
   | { kind: "blocked"; by: "trigger-rule" | "mapped-dependency" | "waiting" | "past" };
+
+/** Tasks of the run before that must have succeeded, or been skipped, first. */
+export interface PastHold {
+  rule: "depends_on_past" | "wait_for_downstream";
+  taskIds: readonly string[];
+}
 
 /**
  * Judges the instances of one task as `TaskInstance.are_dependencies_met` does: trigger rule with setups and teardowns,
@@ -44,11 +50,20 @@ export class TaskJudge {
     const dependency = this.#byMappedDependencies();
     if (dependency.kind === "becomes") return dependency;
     if (rule.kind === "becomes") return rule;
-    if (this.#wasSkipped(row)) return { kind: "becomes", state: "skipped" };
+    if (this.skippedBy(row) !== null) return { kind: "becomes", state: "skipped" };
     if (rule.kind === "blocked") return rule;
     if (dependency.kind === "blocked") return dependency;
     if (options.ignoreWaiting !== true && this.#isWaiting(row)) return { kind: "blocked", by: "waiting" };
-    return this.#isHeldByThePast() ? { kind: "blocked", by: "past" } : { kind: "ready" };
+    return this.pastHold() ? { kind: "blocked", by: "past" } : { kind: "ready" };
+  }
+
+  /** What the rule of this instance looks at, and what setups and the scope of a teardown add to it. */
+  upstream({ mapIndex }: Row): { taskId: string; rows: Row[] }[] {
+    const { upstream, indirectSetups, teardownScope } = this.#task;
+    return [...new Set([...upstream, ...indirectSetups, ...teardownScope])].map((number) => ({
+      taskId: this.#facts.plan.tasks[number]?.node.taskId ?? "",
+      rows: this.#relevantRows(number, mapIndex),
+    }));
   }
 
   #byTriggerRule({ mapIndex }: Row): Judgement {
@@ -93,16 +108,15 @@ export class TaskJudge {
     const isSetup = this.#facts.plan.tasks[number]?.node.isSetup ?? false;
     if (!rows) return;
     const relevant = this.#task.inMappedGroup ? this.#relevant(number, mapIndex) : null;
-    if (relevant === null) {
-      countAll(rows.counts, isSetup, tally);
-      return;
-    }
-    const unexpanded = rows.get(-1);
-    if (unexpanded) countOne(unexpanded.state, isSetup, tally);
-    for (let index = Math.max(0, relevant.from); index < relevant.to; index++) {
-      const row = rows.get(index);
-      if (row) countOne(row.state, isSetup, tally);
-    }
+    if (relevant === null) countAll(rows.counts, isSetup, tally);
+    else for (const row of rowsWithin(rows, relevant)) countOne(row.state, isSetup, tally);
+  }
+
+  #relevantRows(number: number, mapIndex: number): Row[] {
+    const rows = this.#facts.rows[number];
+    if (!rows) return [];
+    const relevant = this.#task.inMappedGroup ? this.#relevant(number, mapIndex) : null;
+    return relevant === null ? rows.all() : [...rowsWithin(rows, relevant)];
   }
 
   #relevant(number: number, mapIndex: number): ReturnType<typeof relevantIndexes> {
@@ -140,34 +154,48 @@ export class TaskJudge {
     return unsuccessful ? { kind: "blocked", by: "mapped-dependency" } : { kind: "ready" };
   }
 
-  #wasSkipped({ mapIndex }: Row): boolean {
-    if (this.#facts.skips.size === 0) return false;
+  /** The branch or short circuit above that chose to leave this instance out; null: none did. */
+  skippedBy({ mapIndex }: Row): string | null {
+    if (this.#facts.skips.size === 0) return null;
     const { taskId } = this.#task.node;
-    return this.#task.skippingUpstream.some((number) => {
+    for (const number of this.#task.skippingUpstream) {
       const parent = this.#facts.plan.tasks[number];
-      if (!parent || (this.#facts.rows[number]?.counts.finished ?? 0) === 0) return false;
+      if (!parent || (this.#facts.rows[number]?.counts.finished ?? 0) === 0) continue;
       const record = this.#facts.skips.get(parent.node.taskId)?.get(parent.node.expandInput ? mapIndex : -1);
-      if (!record) return false;
-      if (record.followed && !record.followed.includes(taskId)) return true;
-      return record.skipped?.includes(taskId) ?? false;
-    });
+      const leavesOut = record?.followed && !record.followed.includes(taskId);
+      if (leavesOut || record?.skipped?.includes(taskId)) return parent.node.taskId;
+    }
+    return null;
   }
 
   #isWaiting({ state, wakeAt }: Row): boolean {
     return (state === "up_for_retry" || state === "up_for_reschedule") && wakeAt !== null && wakeAt > this.#facts.now;
   }
 
-  /** `PrevDagrunDep`. */
-  #isHeldByThePast(): boolean {
+  /** `PrevDagrunDep`: what of the run before holds the task; null: nothing does. */
+  pastHold(): PastHold | null {
     const { node } = this.#task;
     const { previous, catchup } = this.#facts;
-    if (!node.dependsOnPast || !previous) return false;
-    if (catchup && node.startDate && previous.logicalDate && previous.logicalDate < node.startDate) return false;
+    if (!node.dependsOnPast || !previous) return null;
+    if (catchup && node.startDate && previous.logicalDate && previous.logicalDate < node.startDate) return null;
     const own = previous.states.get(node.taskId);
-    if (!own || own.length === 0) return !(node.ignoreFirstDependsOnPast && !previous.everRan.has(node.taskId));
-    if (!own.every(isSuccessful)) return true;
-    const below = (): boolean => node.downstream.every((id) => (previous.states.get(id) ?? []).every(isSuccessful));
-    return node.waitForDownstream && !below();
+    const isOwn: PastHold = { rule: "depends_on_past", taskIds: [node.taskId] };
+    if (!own || own.length === 0)
+      return node.ignoreFirstDependsOnPast && !previous.everRan.has(node.taskId) ? null : isOwn;
+    if (!own.every(isSuccessful)) return isOwn;
+    if (!node.waitForDownstream) return null;
+    const below = node.downstream.filter((id) => !(previous.states.get(id) ?? []).every(isSuccessful));
+    return below.length === 0 ? null : { rule: "wait_for_downstream", taskIds: below };
+  }
+}
+
+/** The unexpanded row, and those of these indexes. */
+function* rowsWithin(rows: TaskRows, { from, to }: { from: number; to: number }): Iterable<Row> {
+  const unexpanded = rows.get(-1);
+  if (unexpanded) yield unexpanded;
+  for (let index = Math.max(0, from); index < to; index++) {
+    const row = rows.get(index);
+    if (row) yield row;
   }
 }
 

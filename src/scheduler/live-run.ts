@@ -8,7 +8,7 @@ import type { Workload } from "../domain/workload.ts";
 import type { LoadedVersion } from "../store/dag-versions.ts";
 import type { Database } from "../store/database.ts";
 import type { LiveRunRow, LoadedRun, NewTaskInstance } from "../store/live-runs.ts";
-import { previousRun, skipRecords } from "../store/run-history.ts";
+import { runHistory } from "../store/run-history.ts";
 
 /** A queued or running run in the scheduler's memory: its row, its version, and the states of its task instances. */
 export interface LiveRun {
@@ -24,18 +24,10 @@ export interface Candidate extends Claim {
   task: TaskNode;
 }
 
-/** Reads what else the tasks of this DAG look at: the run before, and what branches decided. */
+/** Reads what else the tasks of this DAG look at. */
 export async function liveRun(db: Database, loaded: LoadedRun, version: LoadedVersion): Promise<LiveRun> {
-  const tasks = [...version.graph.tasks.values()];
-  // The first run of a backfill has no past.
-  const looksBack = loaded.run.backfill_ordinal !== 1;
-  const dependingOnPast = tasks.filter((task) => looksBack && task.dependsOnPast).map((task) => task.taskId);
-  const { catchup } = version.graph;
-  const previous =
-    dependingOnPast.length === 0 ? null : await previousRun(db, loaded.run, { catchup, taskIds: dependingOnPast });
-  const branches = tasks.some((task) => task.inheritsFromSkipMixin);
-  const skips = branches ? await skipRecords(db, loaded.run.id) : new Map<string, never>();
-  const memory = new RunMemory(version.graph, { instances: loaded.taskInstances, previous, skips }, newId);
+  const { dependingOnPast, ...history } = await runHistory(db, loaded.run, version.graph);
+  const memory = new RunMemory(version.graph, { instances: loaded.taskInstances, ...history }, newId);
   return { row: loaded.run, version, memory, dependingOnPast };
 }
 
