@@ -23,6 +23,7 @@ import { unprocessable } from "./errors.ts";
 import { leoflowRoutes } from "./leoflow/index.ts";
 import { publicRoutes } from "./public/index.ts";
 import { readinessRoutes } from "./readyz.ts";
+import { registerRevalidation } from "./revalidation.ts";
 import { registerStaticUi, type StaticUi } from "./static-ui.ts";
 import { uiRoutes } from "./ui/index.ts";
 import { check, checkQuery, type RouteSchema } from "./validation.ts";
@@ -84,6 +85,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   );
   const { allAdmins = false } = config;
   registerAuthentication(app, tokens, { allAdmins });
+  registerRevalidation(app);
   registerCompression(app);
 
   authRoutes(app, {
