@@ -12,6 +12,7 @@ import { addMicros, type Instant } from "../kit/instant.ts";
 import { systemClock } from "../kit/clock.ts";
 import { fernet, newFernetKey } from "../kit/fernet.ts";
 import { EventBus } from "../domain/events.ts";
+import { createUser, deleteUser, findLogin } from "../store/users.ts";
 import { createApp, type AppConfig } from "./app.ts";
 import { ApiError } from "./errors.ts";
 import { API_TOKEN_SECONDS, Tokens } from "./auth/tokens.ts";
@@ -104,11 +105,16 @@ beforeEach(() => {
   now = null;
 });
 
-const tokenOf = (user: User = { name: "admin@leoflow.local", role: "ADMIN" }, seconds = API_TOKEN_SECONDS) =>
-  new Tokens({ clock }, { revoked: { revoke: async () => {}, isRevoked: async () => false } }, config).issue(
-    user,
-    seconds,
-  );
+/** A token of the admin, or of a user that is made for it. */
+async function tokenOf(user: User = { name: "admin@leoflow.local", role: "ADMIN" }, seconds = API_TOKEN_SECONDS) {
+  const records = { revoke: async () => {}, standing: async () => ({ revoked: false, role: null }) };
+  const tokens = new Tokens({ clock }, { records }, config);
+  if (user.name === config.adminEmail) return tokens.issue(user, seconds);
+  await deleteUser(database.db, user.name);
+  await createUser(database.db, { ...user, passwordHash: "none" });
+  const login = await findLogin(database.db, user.name);
+  return tokens.issue({ ...user, sessionKey: login?.session_key ?? "" }, seconds);
+}
 const bearer = async (user?: User) => ({ authorization: `Bearer ${await tokenOf(user)}` });
 const get = (url: string, headers: Record<string, string> = {}) => app.inject({ method: "GET", url, headers });
 

@@ -8,8 +8,8 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
-import { isTokenRevoked, revokeToken } from "../store/revoked-tokens.ts";
-import type { Instant } from "../kit/instant.ts";
+import { revokeToken } from "../store/revoked-tokens.ts";
+import { findLogin, recordLogin, tokenStanding } from "../store/users.ts";
 import { registerAuthentication } from "./auth/authenticate.ts";
 import { LoginLimiter } from "./auth/login-limiter.ts";
 import { PasswordCheck } from "./auth/password.ts";
@@ -21,6 +21,7 @@ import type { ApiContext } from "./context.ts";
 import { answerError } from "./error-answers.ts";
 import { unprocessable } from "./errors.ts";
 import { leoflowRoutes } from "./leoflow/index.ts";
+import { userRoutes } from "./leoflow/users.ts";
 import { publicRoutes } from "./public/index.ts";
 import { readinessRoutes } from "./readyz.ts";
 import { registerRevalidation } from "./revalidation.ts";
@@ -73,16 +74,18 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
       .header("x-frame-options", "SAMEORIGIN")
       .header("referrer-policy", "same-origin");
   });
+  const { db, bus } = context;
   const tokens = new Tokens(
     context.kit,
     {
-      revoked: {
-        revoke: (jti, exp) => revokeToken(context.db, jti, exp as Instant),
-        isRevoked: (jti) => isTokenRevoked(context.db, jti),
+      records: {
+        revoke: (jti, exp) => revokeToken(db, jti, exp),
+        standing: (token) => tokenStanding(db, token),
       },
     },
     config,
   );
+  bus.on("users", () => tokens.forget());
   const { allAdmins = false } = config;
   registerAuthentication(app, tokens, { allAdmins });
   registerRevalidation(app);
@@ -90,13 +93,15 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
 
   authRoutes(app, {
     tokens,
-    passwords: new PasswordCheck(config),
+    passwords: new PasswordCheck({ findLogin: (name) => findLogin(db, name) }, config),
+    recordLogin: (name) => recordLogin(db, name),
     limiter: new LoginLimiter(context.kit),
     allAdmins,
   });
   readinessRoutes(app, context);
   publicRoutes(app, context);
   uiRoutes(app, context);
+  userRoutes(app, context, config);
   const packedDir = join(config.cacheDir ?? join(tmpdir(), "leoflow-cache"), "ui");
   leoflowRoutes(app, context, { webDir: config.webDir ?? "", packedDir });
   const ui = registerStaticUi(app, context, { packedDir });

@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { Kit } from "../kit/service.ts";
 import type { SecretBox } from "../kit/fernet.ts";
 import type { EventBus } from "../domain/events.ts";
+import type { Role } from "../domain/user.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
 import type { Database } from "../store/database.ts";
@@ -15,12 +16,13 @@ export function typed(app: FastifyInstance) {
   return app.withTypeProvider<TypeBoxTypeProvider>();
 }
 
-export const ROLES = ["VIEWER", "USER", "OP", "ADMIN"] as const;
-export type Role = (typeof ROLES)[number];
+export { ROLES, type Role } from "../domain/user.ts";
 
 export interface User {
   name: string;
   role: Role;
+  /** What the user's tokens hang on; none for the admin of config.yaml. */
+  sessionKey?: string;
 }
 
 /** What every group of routes is given. */

@@ -27,6 +27,8 @@ export type LeoflowEvent =
   | { kind: "callback" }
   /** Assets that these DAGs wait for were updated. */
   | { kind: "assets-updated"; dagIds: readonly string[] }
+  /** Users were changed or removed: what their tokens allowed is to be asked again. */
+  | { kind: "users" }
   /** Pool sizes changed: what waits for slots may go. */
   | { kind: "pool" }
   /** These tries were taken away (cleared, marked, timed out): end their processes. */

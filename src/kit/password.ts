@@ -3,6 +3,9 @@ import { hash, verify } from "@node-rs/argon2";
 
 // Without 0/O, 1/l/I: people read it off a terminal and type it.
 const ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+/** In characters, of any password that a person chooses. */
+export const SHORTEST_PASSWORD = 8;
+
 const GROUPS = 4;
 const GROUP_LENGTH = 5;
 

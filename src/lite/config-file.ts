@@ -14,7 +14,7 @@ import { dirname, join, resolve } from "node:path";
 import { Document, isMap, isNode, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
 import { expandHome, type Environment } from "../kit/config.ts";
 import { newFernetKey } from "../kit/fernet.ts";
-import { generatePassword, hashPassword } from "../kit/password.ts";
+import { generatePassword, hashPassword, SHORTEST_PASSWORD } from "../kit/password.ts";
 import { UserError } from "../kit/user-error.ts";
 import type { LeoflowPaths } from "./paths.ts";
 
@@ -41,8 +41,6 @@ export interface LoadedConfig {
   /** Writes the new password's hash; to be called when the user is shown it, so that a start cut short loses none. */
   keepPassword: () => void;
 }
-
-const SHORTEST_PASSWORD = 8;
 
 const HEADER = ` Leoflow's settings. Yours to edit: comments and keys that Leoflow does not know stay.
  Keep this file secret and in your backups: without fernet_key stored connections cannot be read.`;

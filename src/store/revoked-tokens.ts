@@ -9,8 +9,3 @@ export async function revokeToken(db: Database, jti: string, exp: Instant): Prom
     insert into revoked_token (jti, exp) values (${jti}, ${exp}) on conflict (jti) do nothing
   `.execute(db);
 }
-
-export async function isTokenRevoked(db: Database, jti: string): Promise<boolean> {
-  const row = await db.selectFrom("revoked_token").where("jti", "=", jti).select("jti").executeTakeFirst();
-  return row !== undefined;
-}

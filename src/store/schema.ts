@@ -4,10 +4,11 @@ import type { JsonText } from "../kit/json-text.ts";
 import type { AssetSchema } from "./schema-assets.ts";
 import type { BackfillSchema } from "./schema-backfills.ts";
 import type { CallbackSchema } from "./schema-callbacks.ts";
+import type { UserSchema } from "./schema-users.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 
 /** The tables of migrations/, as Kysely sees them. `json` columns are text: see kit/json-text.ts. */
-export interface Schema extends AssetSchema, BackfillSchema, CallbackSchema {
+export interface Schema extends AssetSchema, BackfillSchema, CallbackSchema, UserSchema {
   dag: DagTable;
   dag_tag: DagTagTable;
   dag_version: DagVersionTable;

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { ROLES, type Role, type User } from "../context.ts";
+import { mayDo } from "../../domain/user.ts";
+import type { Role, User } from "../context.ts";
 import { ApiError } from "../errors.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -60,7 +61,7 @@ export function registerAuthentication(app: FastifyInstance, tokens: Tokens, con
     if (needed === "public") return;
     const user = config.allAdmins ? ANONYMOUS : await signIn(request, reply, tokens);
     (request as FastifyRequest & { user?: User }).user = user;
-    if (ROLES.indexOf(user.role) < ROLES.indexOf(needed)) throw new ApiError(403, "Forbidden");
+    if (!mayDo(user.role, needed)) throw new ApiError(403, "Forbidden");
   });
 }
 

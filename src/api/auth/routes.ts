@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
-import { typed, userOf, type User } from "../context.ts";
+import { typed, userOf } from "../context.ts";
 import { ApiError, badRequest } from "../errors.ts";
 import { ANONYMOUS, credentialsOf, setTokenCookie } from "./authenticate.ts";
 import type { LoginLimiter } from "./login-limiter.ts";
@@ -11,6 +11,8 @@ import { API_TOKEN_SECONDS, CLI_TOKEN_SECONDS, type Tokens } from "./tokens.ts";
 export interface AuthDeps {
   tokens: Tokens;
   passwords: PasswordCheck;
+  /** Called after every login of a user of the datastore. */
+  recordLogin(name: string): Promise<void>;
   limiter: LoginLimiter;
   allAdmins: boolean;
 }
@@ -101,10 +103,10 @@ async function logIn(
   if (!succeed) {
     throw new ApiError(429, "too many failed login attempts; wait about a minute and try again");
   }
-  const name = await deps.passwords.check(username, password);
-  if (name === null) throw new ApiError(401, "Invalid credentials");
+  const user = await deps.passwords.check(username, password);
+  if (user === null) throw new ApiError(401, "Invalid credentials");
   succeed();
-  const user: User = { name, role: "ADMIN" };
+  if (user.sessionKey !== undefined) await deps.recordLogin(user.name);
   return deps.tokens.issue(user, seconds);
 }
 

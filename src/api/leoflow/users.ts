@@ -6,10 +6,10 @@ import { createUser, deleteUser, findUser, listUsers, updateUser } from "../../s
 import { audited } from "../audit.ts";
 import { typed, type ApiContext } from "../context.ts";
 import { notFound, uniqueConflict } from "../errors.ts";
-import { strictObject, valueError } from "../schema.ts";
+import { enumOf, strictObject, valueError } from "../schema.ts";
 
 const nameParams = Type.Object({ name: Type.String() });
-const role = Type.Enum([...ROLES]);
+const role = enumOf(ROLES);
 const password = Type.String({ minLength: SHORTEST_PASSWORD, maxLength: 1_024 });
 const createBody = strictObject({ name: Type.String(), role, password });
 const patchBody = strictObject({
