@@ -1,4 +1,5 @@
 import { sql, type Expression, type RawBuilder, type SelectQueryBuilder, type SqlBool } from "kysely";
+import { LargeCounts } from "./large-counts.ts";
 
 /**
  * What collections share: ranges, patterns, ordering, pages and cursors as SQL conditions. Columns come as expressions that the
@@ -153,14 +154,20 @@ export async function totalOf(found: number, page: Page, count: () => Promise<nu
   return await count();
 }
 
-/** Rows a query without grouping matches. */
+const largeCounts = new LargeCounts();
+
+/** Rows a query without grouping matches; of many, as many as there were a few seconds ago. */
 export async function countRows<DB, TB extends keyof DB, O>(query: SelectQueryBuilder<DB, TB, O>): Promise<number> {
   const counted = query.clearSelect().select(sql<number>`count(*)`.as("total")) as unknown as SelectQueryBuilder<
     DB,
     TB,
     { total: number }
   >;
-  return (await counted.executeTakeFirstOrThrow()).total;
+  const { sql: statement, parameters } = counted.compile();
+  return await largeCounts.get(
+    JSON.stringify([statement, parameters]),
+    async () => (await counted.executeTakeFirstOrThrow()).total,
+  );
 }
 
 /** Sort keys of a row as text: what its cursor carries. Null stays null. */

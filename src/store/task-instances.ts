@@ -1,4 +1,4 @@
-import { sql, type SqlBool } from "kysely";
+import { sql, type NotNull, type SqlBool } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
@@ -126,7 +126,8 @@ function conditions(filter: TaskInstanceFilter): Condition[] {
 function joined(db: Database, filter: TaskInstanceFilter) {
   let query = db
     .selectFrom("task_instance as ti")
-    .innerJoin("dag_run as dr", "dr.id", "ti.dag_run_id")
+    // Every task instance has its run: as a left join it costs nothing where nothing is asked of it.
+    .leftJoin("dag_run as dr", "dr.id", "ti.dag_run_id")
     .leftJoin("dag", "dag.dag_id", "ti.dag_id")
     .leftJoin("dag_version as dv", "dv.id", "ti.dag_version_id");
   for (const condition of conditions(filter)) query = query.where(condition);
@@ -170,7 +171,8 @@ function complete(query: ReturnType<typeof joined>) {
     .select(["dv.id as version_id", "dv.version_number", "dv.bundle_name", "dv.bundle_version"])
     .select("dv.created_at as version_created_at")
     .select([displayName.as("task_display_name"), dagDisplayName.as("dag_display_name")])
-    .select(renderedMapIndex.as("rendered_map_index"));
+    .select(renderedMapIndex.as("rendered_map_index"))
+    .$narrowType<{ run_id: NotNull; run_after: NotNull }>();
 }
 
 /** All that match, by run, task and map index. For filters that name few. */
