@@ -1,5 +1,7 @@
+import { Type } from "typebox";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { ApiError } from "../errors.ts";
+import { orderByQuery, pageQuery } from "../query.ts";
 
 /** What the UI asks at its start, and the forms of connections. */
 export function settingsRoutes(app: TypedApp, context: ApiContext): void {
@@ -21,7 +23,7 @@ export function settingsRoutes(app: TypedApp, context: ApiContext): void {
     rerun_with_latest_version: null,
   }));
 
-  app.get("/teams", async () => {
+  app.get("/teams", { schema: { querystring: Type.Object({ ...pageQuery, ...orderByQuery }) } }, async () => {
     throw new ApiError(403, "Multi-team mode is not configured in the Airflow environment");
   });
 

@@ -1,0 +1,137 @@
+import { cpSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createLiteHome, ADMIN, PASSWORD, type Lite, type LiteHome } from "../support/lite.ts";
+import { Contract, type Call } from "./contract.ts";
+import type { Operation } from "./openapi.ts";
+import { refused, smallest } from "./values.ts";
+import { populate } from "./populate.ts";
+
+let home: LiteHome;
+let lite: Lite;
+let contract: Contract;
+
+beforeAll(async () => {
+  home = await createLiteHome();
+  cpSync(join(import.meta.dirname, "dags"), home.workspace, { recursive: true });
+  lite = await home.start();
+  contract = new Contract(lite.base, await token());
+  await populate(contract);
+});
+afterAll(() => home.remove());
+
+async function token(): Promise<string> {
+  const response = await fetch(`${lite.base}/auth/token`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ username: ADMIN, password: PASSWORD }),
+  });
+  return ((await response.json()) as { access_token: string }).access_token;
+}
+
+const RUNS = "/api/v2/dags/{dag_id}/dagRuns";
+const TASK = `${RUNS}/{dag_run_id}/taskInstances/{task_id}`;
+const ASKS = { path: { dag_id: "contract_asks", dag_run_id: "asks", task_id: "ask" } };
+
+/** As configured, these cannot succeed here. */
+const REFUSED: Record<string, number> = {
+  [`GET ${TASK}/externalLogUrl/{try_number}`]: 400,
+  [`GET ${TASK}/{map_index}/hitlDetails/tries/{try_number}`]: 404,
+  "GET /api/v2/auth/login": 307,
+  "GET /api/v2/connections/enqueue-test": 422,
+  "GET /ui/pending_partitioned_dag_run/{dag_id}": 404,
+  "GET /ui/teams": 403,
+  "GET /auth/token": 403,
+  "GET /auth/token/login": 403,
+};
+/** What Airflow's document does not say: routes that leave out nulls, and statuses. */
+const UNDOCUMENTED = [
+  /^POST \/api\/v2\/connections\/enqueue-test .*: 422 /,
+  /^GET \/ui\/dags query dag_run_state: unknown value: 422 /,
+  // Its authorization reads the id first.
+  /^GET \/api\/v2\/eventLogs\/\{event_log_id\} path event_log_id: .*: 400 /,
+  /^GET \/ui\/(dags|grid\/structure\/\{dag_id\}): .*(must have required property|children must)/,
+  /^GET \/ui\/pending_partitioned_dag_run\/\{dag_id\}: status 404/,
+  /^GET \/ui\/teams: status 403/,
+  /^GET \/api\/v2\/auth\/login: content type/,
+];
+
+/** What a GET needs beyond the known names. */
+const GETS: Record<string, Call> = {
+  "GET /api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents": { path: { dag_id: "contract_waits" } },
+  "GET /api/v2/backfills": { query: { dag_id: "contract" } },
+  [`GET ${RUNS}/{dag_run_id}/wait`]: { query: { interval: 1 } },
+  [`GET ${TASK}/listMapped`]: { path: { task_id: "double" } },
+  [`GET ${TASK}/{map_index}/hitlDetails`]: ASKS,
+  "GET /ui/pending_partitioned_dag_run/{dag_id}": { query: { partition_key: "none" } },
+  "GET /ui/dashboard/historical_metrics_data": { query: { start_date: "2026-01-01T00:00:00Z" } },
+  "GET /ui/structure/structure_data": { query: { dag_id: "contract" } },
+};
+
+describe("a request that Airflow's OpenAPI forbids is refused", () => {
+  it("by each operation's parameters and body", async () => {
+    const taken: string[] = [];
+    let asked = 0;
+    for (const operation of contract.operations) {
+      if (operation.name.includes("/auth/")) continue;
+      const valid = smallestCall(operation);
+      const tries: [string, Call][] = operation.parameters.flatMap(({ name, in: place, schema, required }) => {
+        if (place === "header") return [];
+        const wrong = refused(operation, schema, true).map(([why, value]): [string, Call] => [
+          `${place} ${name}: ${why}`,
+          { ...valid, [place]: { ...valid[place], [name]: value } },
+        ]);
+        const { [name]: _, ...rest } = valid.query ?? {};
+        return required && place === "query" ? [...wrong, [`without ${name}`, { ...valid, query: rest }]] : wrong;
+      });
+      const { body } = operation;
+      if (body) {
+        tries.push(
+          ...refused(operation, body.schema, false).map(([why, value]): [string, Call] => [
+            why,
+            { ...valid, body: value },
+          ]),
+        );
+        if (body.required) tries.push(["without a body", { ...valid, body: undefined }]);
+      }
+      for (const [why, call] of tries) {
+        asked += 1;
+        const { status, faults } = await contract.ask(operation.name, call);
+        if (status !== 422 || faults.length > 0) taken.push(`${operation.name} ${why}: ${status} ${faults.join(" ")}`);
+      }
+    }
+    expect(taken.filter((fault) => !UNDOCUMENTED.some((known) => known.test(fault)))).toEqual([]);
+    expect(asked).toBeGreaterThan(1000);
+  });
+});
+
+function smallestCall(operation: Operation): Call {
+  const values = (place: string) =>
+    Object.fromEntries(
+      operation.parameters
+        .filter((parameter) => parameter.in === place && parameter.required === true)
+        .map(({ name, schema }) => [name, smallest(operation, schema) as string]),
+    );
+  const { body } = operation;
+  return {
+    path: Object.fromEntries(
+      Object.entries(values("path")).map(([name, value]) => [name, contract.known[name] ?? value]),
+    ),
+    query: values("query"),
+    ...(body ? { body: smallest(operation, body.schema) } : {}),
+  };
+}
+
+describe("what a populated server answers is what Airflow's OpenAPI says", () => {
+  it("to every GET", async () => {
+    const wrong: string[] = [];
+    for (const { name, method } of contract.operations) {
+      if (method !== "GET" || name.endsWith("/logout")) continue;
+      const { status, faults, body } = await contract.ask(name, GETS[name] ?? {});
+      if (status !== (REFUSED[name] ?? 200)) wrong.push(`${name}: ${status} ${JSON.stringify(body)}`);
+      const told = faults.map((fault) => `${name}: ${fault}`);
+      wrong.push(...told.filter((fault) => !UNDOCUMENTED.some((known) => known.test(fault))));
+    }
+    expect(wrong).toEqual([]);
+  });
+});

@@ -1,0 +1,3 @@
+"""A DAG of Airflow that cannot be imported."""
+
+raise ImportError("this file is broken on purpose")
