@@ -1,4 +1,5 @@
 import type { StartControlPlane } from "../lite/start.ts";
+import { addAuthCommand } from "./auth.ts";
 import { addBackupCommand } from "./backup.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import { addLiteCommand } from "./lite.ts";
@@ -24,6 +25,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addBackupCommand(lite);
   addRestoreCommand(lite);
   addResetPasswordCommand(lite);
+  addAuthCommand(program);
   addUpgradeCommand(program);
   addSetupCommand(program);
   addUninstallCommand(program);

@@ -16,6 +16,8 @@ export interface Environment {
   host: string | undefined;
   /** Only the first start reads it. */
   adminPassword: string | undefined;
+  /** Of a user that is made or changed. */
+  userPassword: string | undefined;
   /** The Docker volume whose database a first start takes over, or "none"; by default this home's own. */
   dockerVolume: string | undefined;
   /** For encrypted backups in scripts. */
@@ -53,6 +55,7 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     port: port === undefined ? undefined : parsePort(port, "LEOFLOW_LITE_PORT"),
     host: text("LEOFLOW_HOST"),
     adminPassword: source["LEOFLOW_ADMIN_PASSWORD"] || undefined,
+    userPassword: source["LEOFLOW_PASSWORD"] || undefined,
     dockerVolume: text("LEOFLOW_DOCKER_VOLUME"),
     backupPassphrase: source["LEOFLOW_BACKUP_PASSPHRASE"] || undefined,
     logLevel,
@@ -86,6 +89,7 @@ export function expandHome(path: string, userHome: string): string {
 export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { ...process.env };
   delete env["LEOFLOW_ADMIN_PASSWORD"];
+  delete env["LEOFLOW_PASSWORD"];
   delete env["LEOFLOW_DATABASE_URL"];
   delete env["LEOFLOW_BACKUP_PASSPHRASE"];
   for (const [name, value] of Object.entries(changes)) {

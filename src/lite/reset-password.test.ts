@@ -133,8 +133,8 @@ describe("while Lite is stopped", () => {
     });
     expect((await reset(paths.home, ["--password-stdin"])).err).toContain("stdin holds no password");
     expect((await reset(paths.home, ["--user", "eve@example.org"])).err).toBe(
-      `error: there is no user eve@example.org: Leoflow Lite has one, ${ADMIN}\n` +
-        "  fix: leave --user away; another address for it is `admin_email` in config.yaml\n",
+      `error: eve@example.org is not the admin of config.yaml, who is ${ADMIN}\n` +
+        "  fix: leave --user away for the admin; other users get one with `leoflow auth update-user eve@example.org --new-password`\n",
     );
     expect(readFileSync(paths.config, "utf8")).toBe(before);
   });

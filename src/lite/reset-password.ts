@@ -12,19 +12,22 @@ export function userOfReset(
   environment: Pick<Environment, "userHome">,
   asked: string | undefined,
 ): string {
-  const config = readConfigFile(paths, environment);
-  if (config === undefined) {
-    throw new UserError(`no Lite install found at ${paths.home} — run \`leoflow setup\` first`, {
-      fix: "or set LEOFLOW_HOME to the installation you mean",
-    });
-  }
-  const admin = config.admin_email ?? DEFAULT_ADMIN;
+  const admin = configuredAdmin(paths, environment);
   if (asked !== undefined && !["admin", admin.toLowerCase()].includes(asked.trim().toLowerCase())) {
-    throw new UserError(`there is no user ${asked}: Leoflow Lite has one, ${admin}`, {
-      fix: "leave --user away; another address for it is `admin_email` in config.yaml",
+    throw new UserError(`${asked} is not the admin of config.yaml, who is ${admin}`, {
+      fix: `leave --user away for the admin; other users get one with \`leoflow auth update-user ${asked} --new-password\``,
     });
   }
   return admin;
+}
+
+/** The admin's e-mail address. Throws UserError where there is no installation. */
+export function configuredAdmin(paths: LeoflowPaths, environment: Pick<Environment, "userHome">): string {
+  const config = readConfigFile(paths, environment);
+  if (config !== undefined) return config.admin_email ?? DEFAULT_ADMIN;
+  throw new UserError(`no Lite install found at ${paths.home} — run \`leoflow setup\` first`, {
+    fix: "or set LEOFLOW_HOME to the installation you mean",
+  });
 }
 
 export interface NewPassword {
