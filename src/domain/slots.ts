@@ -58,8 +58,9 @@ export function competeFor(limit: SlotLimit, a: Claim, b: Claim): boolean {
   switch (limit) {
     case "parallelism":
       return true;
-    case "pool":
     case "unknown_pool":
+      return false;
+    case "pool":
       return a.task.pool === b.task.pool;
     case "max_active_tasks":
       return a.dagRunId === b.dagRunId;
