@@ -7,6 +7,7 @@ import type { Role } from "../domain/user.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
 import type { Database } from "../store/database.ts";
+import type { WorkspaceFiles } from "./leoflow/files-contract.ts";
 
 /** Routes are written against this, so that bodies and queries are typed by their TypeBox schemas. */
 export type App = FastifyInstance & { withTypeProvider: FastifyInstance["withTypeProvider"] };
@@ -39,6 +40,8 @@ export interface ApiContext {
   logsDir: string;
   /** The workspace's root: DAG files lie below it. */
   workspace: string;
+  /** The workspace's files, where this server keeps DAGs as files that people may edit. */
+  files?: WorkspaceFiles;
   /** site-packages of the venv whose Airflow wheel serves the UI. */
   airflowPackageDir: string;
   /** Asks for a file to be parsed again now (PUT /parseDagFile). */

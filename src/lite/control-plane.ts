@@ -38,6 +38,7 @@ import { Toolchain } from "./python/toolchain.ts";
 import { uvEnvironment } from "./python/uv.ts";
 import type { ControlPlane, ControlPlaneOptions } from "./start.ts";
 import { createTimetables } from "./timetables.ts";
+import { EditableFiles } from "./workspace-files.ts";
 import { ProjectEnvironments } from "./workspace/project-environments.ts";
 import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 
@@ -194,6 +195,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       askTimetable: timetables.ask,
       logsDir: paths.logs,
       workspace: config.workspace,
+      files: new EditableFiles({ workspace: config.workspace }),
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
       python: (request) => runtime.request(request),

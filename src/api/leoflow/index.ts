@@ -2,12 +2,13 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { typed, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError } from "../errors.ts";
 import { Dist, sendFile } from "../static-ui.ts";
+import { fileRoutes } from "./files.ts";
 import { PAGES, type Page } from "./pages.ts";
 
 type RouteGroup = (app: TypedApp, context: ApiContext) => void;
 
 /** Routes of our own; their paths are written below `/api/leoflow`. */
-const GROUPS: readonly RouteGroup[] = [];
+const GROUPS: readonly RouteGroup[] = [fileRoutes];
 
 /** What Leoflow adds to Airflow: pages inside its UI, and the routes they ask. */
 export function leoflowRoutes(

@@ -1,4 +1,5 @@
 import { ROLES, type ApiContext, type Role, type User } from "../context.ts";
+import { EDITOR_ROLE } from "./files.ts";
 import { programVersion } from "../../kit/version.ts";
 
 /** An external view, as Airflow's plugins declare them. */
@@ -27,7 +28,36 @@ export interface Page {
   isAvailable?: (context: ApiContext) => boolean;
 }
 
-export const PAGES: readonly Page[] = [];
+export const PAGES: readonly Page[] = [
+  {
+    name: "editor",
+    title: "Editor",
+    role: EDITOR_ROLE,
+    inlineStyles: true,
+    isAvailable: ({ files }) => files !== undefined,
+    views: [
+      {
+        name: "Editor",
+        href: "/leoflow/editor",
+        destination: "nav",
+        url_route: "editor",
+        ...icons("M9 4 3 12l6 8M15 4l6 8-6 8"),
+        nav_top_level: true,
+      },
+      { name: "Editor", href: "/leoflow/editor?dag_id={DAG_ID}", destination: "dag", url_route: "dag-editor" },
+    ],
+  },
+];
+
+/** A drawing of lines in a square of 24, for light and for dark. */
+function icons(path: string): Pick<View, "icon" | "icon_dark_mode"> {
+  const drawn = (colour: string) =>
+    `data:image/svg+xml,${encodeURIComponent(
+      `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="${colour}" stroke-width="2" ` +
+        `stroke-linecap="round" stroke-linejoin="round"><path d="${path}"/></svg>`,
+    )}`;
+  return { icon: drawn("#3f3f46"), icon_dark_mode: drawn("#d4d4d8") };
+}
 
 /** The pages as one Airflow plugin, with the views that this user may open. */
 export function leoflowPlugin(context: ApiContext, user: User) {
