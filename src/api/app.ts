@@ -92,6 +92,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   registerCompression(app);
 
   authRoutes(app, {
+    db,
     tokens,
     passwords: new PasswordCheck({ findLogin: (name) => findLogin(db, name) }, config),
     recordLogin: (name) => recordLogin(db, name),

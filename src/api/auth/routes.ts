@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
+import type { Database } from "../../store/database.ts";
+import { audited } from "../audit.ts";
 import { typed, userOf } from "../context.ts";
 import { ApiError, badRequest } from "../errors.ts";
 import { ANONYMOUS, credentialsOf, setTokenCookie } from "./authenticate.ts";
@@ -9,6 +11,7 @@ import { isSafeNext } from "./safe-next.ts";
 import { API_TOKEN_SECONDS, CLI_TOKEN_SECONDS, type Tokens } from "./tokens.ts";
 
 export interface AuthDeps {
+  db: Database;
   tokens: Tokens;
   passwords: PasswordCheck;
   /** Called after every login of a user of the datastore. */
@@ -59,7 +62,8 @@ export function authRoutes(instance: FastifyInstance, deps: AuthDeps): void {
     token_type: Type.Union([Type.Literal("api"), Type.Literal("cli")], { default: "api" }),
   });
   const signedIn = { config: { role: "VIEWER" as const } };
-  app.post("/ui/auth/token", { ...signedIn, schema: { body: TokenBody } }, async (request) => {
+  const recorded = { preValidation: audited(deps.db, "generate_token") };
+  app.post("/ui/auth/token", { ...signedIn, ...recorded, schema: { body: TokenBody } }, async (request) => {
     const { token_type } = request.body;
     const seconds = token_type === "cli" ? CLI_TOKEN_SECONDS : API_TOKEN_SECONDS;
     const access_token = await deps.tokens.issue(userOf(request), seconds);

@@ -1,4 +1,5 @@
 import { Type, type Static } from "typebox";
+import { mayDo } from "../../domain/user.ts";
 import { formatInstant } from "../../kit/instant.ts";
 import {
   CONNECTION_SORTABLE,
@@ -11,8 +12,8 @@ import {
   type ConnectionRow,
 } from "../../store/connections.ts";
 import { audited } from "../audit.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
-import { badRequest, conflict, notFound, uniqueConflict, unprocessable } from "../errors.ts";
+import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { ApiError, badRequest, conflict, notFound, uniqueConflict, unprocessable } from "../errors.ts";
 import {
   masked,
   orderByQuery,
@@ -178,8 +179,16 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
   const tests = new ConnectionTests(context);
   app.post(
     "/connections/enqueue-test",
-    { schema: { body: testBody }, config: op, preValidation: audited(db, "enqueue_connection_test") },
-    async ({ body }, reply) => {
+    {
+      schema: { body: testBody },
+      config: { role: "VIEWER" },
+      preValidation: audited(db, "enqueue_connection_test"),
+    },
+    async (request, reply) => {
+      const { body } = request;
+      if (!mayDo(userOf(request).role, "OP")) {
+        throw new ApiError(403, `You are not authorized to test connection \`${body.connection_id}\`.`);
+      }
       const given = checked(body, ["body"]);
       const save = async (): Promise<void> => {
         if (!body.commit_on_success) return;
@@ -194,13 +203,13 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
       return reply.code(202).send({ token, connection_id, state });
     },
   );
-  app.get("/connections/enqueue-test", { config: op }, async (request) => {
+  app.get("/connections/enqueue-test", async (request) => {
     const token = request.headers["airflow-connection-test-token"];
     if (typeof token !== "string") {
       const loc = ["header", "Airflow-Connection-Test-Token"];
       throw unprocessable([{ type: "missing", loc, msg: "Field required", input: null }]);
     }
-    const test = tests.find(token);
+    const test = mayDo(userOf(request).role, "OP") ? tests.find(token) : undefined;
     if (!test) throw notFound(`No connection test found for token: \`${token}\``);
     return { ...test, created_at: formatInstant(test.created_at) };
   });

@@ -133,7 +133,7 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/dags/:dag_id/dagRuns/list",
-    { schema: { params: Type.Object({ dag_id: Type.Literal("~") }), body: batchBody } },
+    { schema: { params: Type.Object({ dag_id: Type.Literal("~") }), body: batchBody }, config: { role: "VIEWER" } },
     async ({ body }, reply) => {
       const filter: DagRunFilter = {
         dagIds: body.dag_ids ?? undefined,

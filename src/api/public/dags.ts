@@ -68,6 +68,7 @@ const bulkPatchQuery = Type.Object({ ...pageQuery, ...narrowing, ...updateMaskQu
 /** `/dags` and `/dagTags`. */
 export function dagRoutes(app: TypedApp, context: ApiContext): void {
   const { db, bus } = context;
+  const viewer = { role: "VIEWER" as const };
 
   app.get("/dags", { schema: { querystring: listQuery } }, async (request) => {
     const { query } = request;
@@ -181,7 +182,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/dags/:dag_id/favorite",
-    { schema: { params: dagParams }, preValidation: audited(db, "favorite_dag") },
+    { schema: { params: dagParams }, config: viewer, preValidation: audited(db, "favorite_dag") },
     async (request, reply) => {
       const dagId = request.params.dag_id;
       if (!(await findDagRow(db, dagId))) throw notFound(`Dag with id '${dagId}' not found`);
@@ -194,7 +195,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     "/dags/:dag_id/unfavorite",
-    { schema: { params: dagParams }, preValidation: audited(db, "unfavorite_dag") },
+    { schema: { params: dagParams }, config: viewer, preValidation: audited(db, "unfavorite_dag") },
     async (request, reply) => {
       const dagId = request.params.dag_id;
       if (!(await findDagRow(db, dagId))) throw notFound(`Dag with id '${dagId}' not found`);

@@ -166,7 +166,11 @@ export function taskInstanceRoutes(app: TypedApp, context: ApiContext): void {
 
   app.post(
     `${TIS}/list`,
-    { schema: { params: runParams, body: batchBody }, preValidation: audited(db, "get_task_instances_batch") },
+    {
+      schema: { params: runParams, body: batchBody },
+      config: { role: "VIEWER" },
+      preValidation: audited(db, "get_task_instances_batch"),
+    },
     async (request, reply) => {
       requireWildcards(request.params);
       const { body } = request;

@@ -1,0 +1,132 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
+import { EventBus } from "../../domain/events.ts";
+import { mayDo, ROLES, type Role } from "../../domain/user.ts";
+import { systemClock } from "../../kit/clock.ts";
+import { fernet, newFernetKey } from "../../kit/fernet.ts";
+import { hashPassword } from "../../kit/password.ts";
+import { createUser } from "../../store/users.ts";
+import { createApp } from "../app.ts";
+
+/** Who may do what and what is recorded, held against what Airflow's wheel asks of every operation. */
+
+interface Access {
+  role: Role | "public";
+  event: string | null;
+}
+
+const file = join(import.meta.dirname, "fixtures/airflow-access.json");
+const AIRFLOW = JSON.parse(readFileSync(file, "utf8")) as Record<string, Access>;
+/** Leoflow's own, beside Airflow's. */
+const OURS: Record<string, Access> = {
+  "GET /api/leoflow/users": { role: "ADMIN", event: null },
+  "POST /api/leoflow/users": { role: "ADMIN", event: "post_user" },
+  "GET /api/leoflow/users/{name}": { role: "ADMIN", event: null },
+  "PATCH /api/leoflow/users/{name}": { role: "ADMIN", event: "patch_user" },
+  "DELETE /api/leoflow/users/{name}": { role: "ADMIN", event: "delete_user" },
+};
+const TABLE = Object.entries({ ...AIRFLOW, ...OURS }).map(([operation, access]) => {
+  const [method = "", path = ""] = operation.split(" ");
+  return { operation, method: method as "GET" | "POST", url: path.replaceAll(/\{[^}]+\}/g, "1"), ...access };
+});
+
+let database: TestDatabase;
+let dir: string;
+let app: FastifyInstance;
+const tokens = new Map<Role, string>();
+const nameOf = (role: Role) => `${role.toLowerCase()}@example.com`;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  dir = mkdtempSync(join(tmpdir(), "leoflow-access-test-"));
+  const passwordHash = await hashPassword("a password");
+  app = createApp(
+    {
+      kit: { logger: pino({ level: "silent" }), clock: systemClock },
+      db: database.db,
+      bus: new EventBus(),
+      secrets: fernet(newFernetKey()),
+      graph: () => Promise.reject(new Error("no graph here")),
+      askTimetable: () => Promise.reject(new Error("no Python here")),
+      logsDir: dir,
+      workspace: dir,
+      airflowPackageDir: dir,
+      reparse: () => undefined,
+      python: () => Promise.reject(new Error("no Python here")),
+    },
+    {
+      adminEmail: "a@b",
+      adminPasswordHash: () => passwordHash,
+      jwtSecret: "test-secret",
+      cacheDir: join(dir, "cache"),
+    },
+  );
+  await app.ready();
+  for (const role of ROLES) {
+    const username = nameOf(role);
+    await createUser(database.db, { name: username, role, passwordHash });
+    const payload = { username, password: "a password" };
+    const answer = await app.inject({ method: "POST", url: "/auth/token", payload });
+    tokens.set(role, answer.json<{ access_token: string }>().access_token);
+  }
+});
+
+afterAll(async () => {
+  await app.close();
+  await database.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function ask({ method, url }: (typeof TABLE)[number], role: Role | "none") {
+  const token = role === "none" ? undefined : tokens.get(role);
+  const { statusCode, body } = await app.inject({
+    method,
+    url,
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    ...(method === "GET" ? {} : { payload: { dry_run: false } }),
+  });
+  return { statusCode, detail: body === NOT_SIGNED_IN || body === FORBIDDEN ? body : "" };
+}
+
+it("covers Airflow whole", () => {
+  const below = (prefix: string) => Object.keys(AIRFLOW).filter((operation) => operation.includes(` ${prefix}`)).length;
+  expect([below("/api/v2/"), below("/ui/"), below("/auth/")]).toEqual([128, 24, 4]);
+});
+
+describe("every operation", () => {
+  it("asks for the role that Airflow asks for", async () => {
+    const wrong: string[] = [];
+    for (const each of TABLE) {
+      for (const role of ["none", ...ROLES] as const) {
+        if (each.role === "public" && role !== "none") continue;
+        const expected =
+          each.role === "public" ? "" : role === "none" ? NOT_SIGNED_IN : mayDo(role, each.role) ? "" : FORBIDDEN;
+        const { statusCode, detail } = await ask(each, role);
+        if (detail !== expected) wrong.push(`${each.operation} as ${role}: ${statusCode} ${detail}, not ${expected}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it("is recorded under Airflow's name for it, with who did it", async () => {
+    const wrong: string[] = [];
+    for (const each of TABLE) {
+      if (each.role === "public") continue;
+      await database.pool.query("truncate log");
+      await ask(each, "ADMIN");
+      const { rows } = await database.pool.query<{ event: string; owner: string }>("select event, owner from log");
+      const found = rows.map(({ event, owner }) => `${event} by ${owner}`).join();
+      const expected = each.event === null ? "" : `${each.event} by ${nameOf("ADMIN")}`;
+      if (found !== expected) wrong.push(`${each.operation}: ${found}, not ${expected}`);
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
+const NOT_SIGNED_IN = '{"detail":"Not authenticated"}';
+const FORBIDDEN = '{"detail":"Forbidden"}';
