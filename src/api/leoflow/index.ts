@@ -4,11 +4,12 @@ import { ApiError } from "../errors.ts";
 import { Dist, sendFile } from "../static-ui.ts";
 import { fileRoutes } from "./files.ts";
 import { PAGES, type Page } from "./pages.ts";
+import { whyRoutes } from "./why.ts";
 
 type RouteGroup = (app: TypedApp, context: ApiContext) => void;
 
 /** Routes of our own; their paths are written below `/api/leoflow`. */
-const GROUPS: readonly RouteGroup[] = [fileRoutes];
+const GROUPS: readonly RouteGroup[] = [fileRoutes, whyRoutes];
 
 /** What Leoflow adds to Airflow: pages inside its UI, and the routes they ask. */
 export function leoflowRoutes(

@@ -47,6 +47,26 @@ export const PAGES: readonly Page[] = [
       { name: "Editor", href: "/leoflow/editor?dag_id={DAG_ID}", destination: "dag", url_route: "dag-editor" },
     ],
   },
+  {
+    name: "why",
+    title: "Why isn't it running?",
+    role: "VIEWER",
+    views: [
+      { name: "Why", href: "/leoflow/why?dag_id={DAG_ID}", destination: "dag", url_route: "why" },
+      {
+        name: "Why",
+        href: "/leoflow/why?dag_id={DAG_ID}&run_id={RUN_ID}",
+        destination: "dag_run",
+        url_route: "why-run",
+      },
+      {
+        name: "Why",
+        href: "/leoflow/why?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
+        destination: "task_instance",
+        url_route: "why-task",
+      },
+    ],
+  },
 ];
 
 /** A drawing of lines in a square of 24, for light and for dark. */

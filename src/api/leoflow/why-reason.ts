@@ -2,7 +2,6 @@ import type { Instant } from "../../kit/instant.ts";
 import type { StartHold } from "../../domain/run-start.ts";
 import type { MakingHold } from "../../domain/run-making.ts";
 import type { SlotLimit } from "../../domain/slots.ts";
-import type { PastHold } from "../../domain/task-judge.ts";
 import type { DagRunState, TaskInstanceState } from "../../domain/states.ts";
 
 /** What a reason is called; stable. docs/why.md says what each means. */
@@ -10,7 +9,8 @@ export type ReasonCode =
   | MakingHold
   | StartHold
   | SlotLimit
-  | PastHold["rule"]
+  | "depends_on_past"
+  | "wait_for_downstream"
   | "no_version"
   | "no_schedule"
   | "schedule_ended"
