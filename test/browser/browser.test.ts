@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -27,6 +27,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), "leoflow-browser-test-"));
   home = await createLiteHome();
   copyFileSync(join(import.meta.dirname, "tour.py"), join(home.workspace, "tour.py"));
+  writeFileSync(join(home.workspace, "broken.py"), "from airflow.sdk import dag\nimport no_such_module\n");
   const lite = await home.start();
   await runDag(lite.client, subject.dagId, { fails: true });
   const run = await runDag(lite.client, subject.dagId);

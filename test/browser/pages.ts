@@ -19,6 +19,7 @@ import {
   type Subject,
 } from "./actions.ts";
 import { backfill } from "./backfill.ts";
+import { answerAction, appearance, importError, importVariables, noteRun } from "./forms.ts";
 
 /** Opens a path and waits for something on it. */
 const pageShows = (
@@ -98,8 +99,13 @@ export const CHECKS: readonly Check[] = [
   pageShows("asset", "/assets/1", "Scheduled Dags"),
   pageShows("dag of assets", "/dags/tour_follows", "1 of 2 assets updated"),
   addVariable,
+  importVariables,
   addConnection,
   addPool,
+  noteRun,
+  answerAction,
+  importError,
+  appearance,
   pageShows("plugins", "/plugins", "Plugin"),
   pageShows("providers", "/providers", "apache-airflow-providers-standard"),
   pageShows("config", "/configs", "executor"),

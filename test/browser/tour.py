@@ -74,3 +74,13 @@ def tour():
 
 
 tour()
+
+
+@dag(schedule=None, tags=["tour"], is_paused_upon_creation=False)
+def tour_asks():
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+    ApprovalOperator(task_id="approve", subject="Shall it go on?", body="A *question*.")
+
+
+tour_asks()
