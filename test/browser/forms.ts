@@ -104,6 +104,6 @@ export const appearance: Check = {
     await shown(text(page, "Übersicht"));
     await visit.settle();
     await visit.screenshot("german");
-    await page.evaluate(() => localStorage.clear());
+    await page.evaluate("localStorage.clear()");
   },
 };
