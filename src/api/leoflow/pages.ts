@@ -67,6 +67,20 @@ export const PAGES: readonly Page[] = [
       },
     ],
   },
+  {
+    name: "users",
+    title: "Users",
+    role: "ADMIN",
+    views: [
+      {
+        name: "Users",
+        href: "/leoflow/users",
+        destination: "nav",
+        category: "admin",
+        url_route: "users",
+      },
+    ],
+  },
 ];
 
 /** A drawing of lines in a square of 24, for light and for dark. */

@@ -1,21 +1,23 @@
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { ROLES, userNameOf, userNameProblem } from "../../domain/user.ts";
-import { hashPassword, SHORTEST_PASSWORD } from "../../kit/password.ts";
+import { generatePassword, hashPassword, SHORTEST_PASSWORD } from "../../kit/password.ts";
 import { createUser, deleteUser, findUser, listUsers, updateUser } from "../../store/users.ts";
 import { audited } from "../audit.ts";
 import { typed, type ApiContext } from "../context.ts";
 import { notFound, uniqueConflict } from "../errors.ts";
-import { enumOf, strictObject, valueError } from "../schema.ts";
+import { enumOf, nullable, strictObject, valueError } from "../schema.ts";
+import type { ChangedUser, UserList } from "./users-contract.ts";
 
 const nameParams = Type.Object({ name: Type.String() });
 const role = enumOf(ROLES);
-const password = Type.String({ minLength: SHORTEST_PASSWORD, maxLength: 1_024 });
+/** null has one made. */
+const password = Type.Optional(nullable(Type.String({ minLength: SHORTEST_PASSWORD, maxLength: 1_024 })));
 const createBody = strictObject({ name: Type.String(), role, password });
 const patchBody = strictObject({
   role: Type.Optional(role),
   active: Type.Optional(Type.Boolean()),
-  password: Type.Optional(password),
+  password,
 });
 
 /** `/api/leoflow/users`: the users beside the admin of config.yaml, for admins. */
@@ -25,7 +27,7 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
   const admin = { role: "ADMIN" as const };
   const changed = (): void => bus.publish({ kind: "users" });
 
-  app.get("/api/leoflow/users", { config: admin }, async () => {
+  app.get("/api/leoflow/users", { config: admin }, async (): Promise<UserList> => {
     const users = await listUsers(db);
     return { users, total_entries: users.length, configured_admin: config.adminEmail };
   });
@@ -38,26 +40,28 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
   app.post(
     "/api/leoflow/users",
     { config: admin, schema: { body: createBody }, preValidation: audited(db, "post_user") },
-    async ({ body }, reply) => {
+    async ({ body }, reply): Promise<ChangedUser> => {
       const name = userNameOf(body.name);
       const problem = userNameProblem(name, config.adminEmail);
       if (problem !== null) throw valueError(["body", "name"], problem, body.name);
-      const made = await createUser(db, { name, role: body.role, passwordHash: await hashPassword(body.password) });
-      if (!made) throw uniqueConflict(`The User with name: \`${name}\` already exists`);
-      return reply.code(201).send(made);
+      const { passwordHash, made } = await newPassword(body.password ?? null);
+      const user = await createUser(db, { name, role: body.role, passwordHash });
+      if (!user) throw uniqueConflict(`The User with name: \`${name}\` already exists`);
+      reply.code(201);
+      return { ...user, ...made };
     },
   );
 
   app.patch(
     "/api/leoflow/users/:name",
     { config: admin, schema: { params: nameParams, body: patchBody }, preValidation: audited(db, "patch_user") },
-    async ({ params, body }) => {
+    async ({ params, body }): Promise<ChangedUser> => {
       const name = userNameOf(params.name);
       const { role, active } = body;
-      const passwordHash = body.password === undefined ? undefined : await hashPassword(body.password);
+      const { passwordHash, made } = body.password === undefined ? {} : await newPassword(body.password);
       const user = found(await updateUser(db, name, { role, active, passwordHash }), name);
       changed();
-      return user;
+      return { ...user, ...made };
     },
   );
 
@@ -71,6 +75,11 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
       return reply.code(204).send();
     },
   );
+}
+
+async function newPassword(given: string | null): Promise<{ passwordHash: string; made: { password?: string } }> {
+  const password = given ?? generatePassword();
+  return { passwordHash: await hashPassword(password), made: given === null ? { password } : {} };
 }
 
 const missing = (name: string) => notFound(`The User with name: \`${name}\` was not found`);

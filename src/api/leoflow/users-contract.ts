@@ -1,0 +1,25 @@
+import type { Role } from "../../domain/user.ts";
+import type { Instant } from "../../kit/instant.ts";
+
+/** What `/api/leoflow/users` and its page say to each other. */
+
+export interface ListedUser {
+  name: string;
+  role: Role;
+  active: boolean;
+  created_at: Instant;
+  updated_at: Instant;
+  last_login: Instant | null;
+}
+
+export interface UserList {
+  users: ListedUser[];
+  total_entries: number;
+  /** The e-mail address of the admin of config.yaml. */
+  configured_admin: string;
+}
+
+export interface ChangedUser extends ListedUser {
+  /** A password that the server made; told only here. */
+  password?: string;
+}
