@@ -22,6 +22,7 @@ import { answerError } from "./error-answers.ts";
 import { unprocessable } from "./errors.ts";
 import { leoflowRoutes } from "./leoflow/index.ts";
 import { userRoutes } from "./leoflow/users.ts";
+import { openApiRoutes } from "./openapi.ts";
 import { publicRoutes } from "./public/index.ts";
 import { readinessRoutes } from "./readyz.ts";
 import { registerRevalidation } from "./revalidation.ts";
@@ -103,7 +104,9 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   publicRoutes(app, context);
   uiRoutes(app, context);
   userRoutes(app, context, config);
-  const packedDir = join(config.cacheDir ?? join(tmpdir(), "leoflow-cache"), "ui");
+  const cacheDir = config.cacheDir ?? join(tmpdir(), "leoflow-cache");
+  openApiRoutes(app, context, { cacheDir });
+  const packedDir = join(cacheDir, "ui");
   leoflowRoutes(app, context, { webDir: config.webDir ?? "", packedDir });
   const ui = registerStaticUi(app, context, { packedDir });
   app.setNotFoundHandler((request, reply) => answerUnknownPath(request, reply, ui));

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createLiteHome, ADMIN, PASSWORD, type Lite, type LiteHome } from "../support/lite.ts";
 import { CHANGES } from "./changes.ts";
 import { Contract, type Call } from "./contract.ts";
-import type { Operation } from "./openapi.ts";
+import { readDocument, type Operation } from "./openapi.ts";
 import { refused, smallest } from "./values.ts";
 import { populate } from "./populate.ts";
 
@@ -72,6 +72,15 @@ const GETS: Record<string, Call> = {
   "GET /ui/dashboard/historical_metrics_data": { query: { start_date: "2026-01-01T00:00:00Z" } },
   "GET /ui/structure/structure_data": { query: { dag_id: "contract" } },
 };
+
+describe("the contract", () => {
+  it("is served, and so is a page of it", async () => {
+    const served = await fetch(`${lite.base}/openapi.json`);
+    expect(await served.json()).toEqual(readDocument("public"));
+    const page = await (await fetch(`${lite.base}/docs`)).text();
+    for (const path of Object.keys(readDocument("public").paths)) expect(page).toContain(`<code>${path}</code>`);
+  });
+});
 
 describe("a request that Airflow's OpenAPI forbids is refused", () => {
   it("by each operation's parameters and body", async () => {

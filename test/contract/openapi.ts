@@ -66,15 +66,15 @@ export interface Operation {
 }
 
 const api = "airflow/api_fastapi";
-/** The documents that Airflow generates from its routes and ships in the wheel, and where each is mounted. */
-const DOCUMENTS = [
-  { file: `${api}/core_api/openapi/v2-rest-api-generated.yaml`, mount: "" },
-  { file: `${api}/core_api/openapi/_private_ui.yaml`, mount: "" },
-  { file: `${api}/auth/managers/simple/openapi/v2-simple-auth-manager-generated.yaml`, mount: "" },
-];
+/** The documents that Airflow generates from its routes and ships in the wheel. */
+const DOCUMENTS = {
+  public: `${api}/core_api/openapi/v2-rest-api-generated.yaml`,
+  ui: `${api}/core_api/openapi/_private_ui.yaml`,
+  login: `${api}/auth/managers/simple/openapi/v2-simple-auth-manager-generated.yaml`,
+};
 
-export function readDocument(index: 0 | 1 | 2): OpenApi {
-  return parse(readFileSync(join(sitePackages(), (DOCUMENTS[index] as { file: string }).file), "utf8")) as OpenApi;
+export function readDocument(name: keyof typeof DOCUMENTS): OpenApi {
+  return parse(readFileSync(join(sitePackages(), DOCUMENTS[name]), "utf8")) as OpenApi;
 }
 
 function sitePackages(): string {
@@ -85,11 +85,10 @@ function sitePackages(): string {
 
 /** Every operation of Airflow's REST API, of the UI's and of the login. */
 export function readOperations(): Operation[] {
-  const operations = DOCUMENTS.flatMap(({ mount }, index) => operationsOf(readDocument(index as 0 | 1 | 2), mount));
-  return [...new Map(operations.map((operation) => [operation.name, operation])).values()];
+  return (["public", "ui", "login"] as const).flatMap((name) => operationsOf(readDocument(name)));
 }
 
-function operationsOf(document: OpenApi, mount: string): Operation[] {
+function operationsOf(document: OpenApi): Operation[] {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);
   const closed = structuredClone(document);
@@ -112,9 +111,9 @@ function operationsOf(document: OpenApi, mount: string): Operation[] {
       };
       const json = described.requestBody?.content["application/json"];
       return {
-        name: `${method.toUpperCase()} ${mount}${path}`,
+        name: `${method.toUpperCase()} ${path}`,
         method: method.toUpperCase(),
-        path: mount + path,
+        path,
         parameters: described.parameters ?? [],
         body: json ? { required: described.requestBody?.required ?? false, schema: json.schema } : null,
         statuses: Object.keys(responses).map(Number),

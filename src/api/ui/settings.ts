@@ -10,8 +10,7 @@ export function settingsRoutes(app: TypedApp, context: ApiContext): void {
     auto_refresh_interval: 1,
     hide_paused_dags_by_default: false,
     instance_name: "Leoflow",
-    // The page behind that link loads its code from the internet.
-    enable_swagger_ui: false,
+    enable_swagger_ui: true,
     require_confirmation_dag_change: false,
     default_wrap: false,
     test_connection: "Enabled",
