@@ -10,6 +10,7 @@ import { addUpgradeCommand } from "./upgrade.ts";
 import { addSetupCommand } from "./setup.ts";
 import { addUninstallCommand } from "./uninstall.ts";
 import { addVersionCommand } from "./version.ts";
+import { addWhyCommand } from "./why.ts";
 
 export interface CliDependencies {
   loadControlPlane: () => Promise<StartControlPlane>;
@@ -30,6 +31,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addSetupCommand(program);
   addUninstallCommand(program);
   addDoctorCommand(program);
+  addWhyCommand(program);
   addVersionCommand(program);
   if (args.length > 0) return runProgram(program, args);
   program.outputHelp();

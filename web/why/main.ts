@@ -1,4 +1,4 @@
-import type { NamedRun, NamedTaskInstance, Reason, Why } from "../../src/api/leoflow/why-reason.ts";
+import type { NamedRun, NamedTaskInstance, Reason, Why } from "../../src/api/leoflow/why-contract.ts";
 import { ask } from "../frame/api.ts";
 import { element } from "../frame/elements.ts";
 import { followTheme } from "../frame/theme.ts";

@@ -55,21 +55,8 @@ export class Tokens {
     this.#adminEmail = config.adminEmail;
   }
 
-  async issue(user: User, seconds: number): Promise<string> {
-    const now = Math.floor(instantMs(this.#clock.now()) / 1000);
-    return new SignJWT({
-      sub: user.name,
-      role: user.role.toLowerCase(),
-      teams: [],
-      jti: randomUUID().replaceAll("-", ""),
-      aud: AUDIENCE,
-      nbf: now,
-      exp: now + seconds,
-      iat: now,
-      ...(user.sessionKey === undefined ? {} : { sid: user.sessionKey }),
-    })
-      .setProtectedHeader({ alg: "HS512", kid: "not-used", typ: "JWT" })
-      .sign(this.#key);
+  issue(user: User, seconds: number): Promise<string> {
+    return signToken(user, seconds, { now: this.#clock.now(), key: this.#key });
   }
 
   async verify(token: string): Promise<Verdict> {
@@ -126,4 +113,22 @@ export class Tokens {
     await this.#records.revoke(verdict.jti, instantFromMs(verdict.exp * 1000));
     this.forget();
   }
+}
+
+/** A token for this user; `key` is config.yaml's jwt_secret. */
+export async function signToken(user: User, seconds: number, by: { now: Instant; key: Uint8Array }): Promise<string> {
+  const now = Math.floor(instantMs(by.now) / 1000);
+  return new SignJWT({
+    sub: user.name,
+    role: user.role.toLowerCase(),
+    teams: [],
+    jti: randomUUID().replaceAll("-", ""),
+    aud: AUDIENCE,
+    nbf: now,
+    exp: now + seconds,
+    iat: now,
+    ...(user.sessionKey === undefined ? {} : { sid: user.sessionKey }),
+  })
+    .setProtectedHeader({ alg: "HS512", kid: "not-used", typ: "JWT" })
+    .sign(by.key);
 }

@@ -7,7 +7,8 @@ import { assetHolds, assetSchedule, resolveLeaves, type AssetScheduleRow } from 
 import { dagSchedules, scheduleHolds, type DagScheduleRow } from "../../store/dag-schedule.ts";
 import { liveRunsOf, type DagStanding, type RunStanding } from "../../store/waiting-work.ts";
 import type { ApiContext } from "../context.ts";
-import { dagPaused, listed, named, written, type Reason } from "./why-reason.ts";
+import type { Reason } from "./why-contract.ts";
+import { dagPaused, listed, named, written } from "./why-reason.ts";
 import { namedRun, whyRunWaits } from "./why-run.ts";
 
 /** Live runs that are looked at; a DAG seldom has as many. */

@@ -3,7 +3,8 @@ import { assertNever } from "../../kit/service.ts";
 import { backfillLimits } from "../../store/backfills.ts";
 import type { RunStanding } from "../../store/waiting-work.ts";
 import type { ApiContext } from "../context.ts";
-import { listed, named, written, type Reason } from "./why-reason.ts";
+import type { Reason } from "./why-contract.ts";
+import { listed, named, written } from "./why-reason.ts";
 
 export const namedRun = ({ dag_id, run_id, state }: RunStanding) => ({ dag_id, run_id, state });
 

@@ -5,7 +5,8 @@ import type { Database } from "../../store/database.ts";
 import type { LiveRunRow } from "../../store/live-runs.ts";
 import { poolSizes } from "../../store/pool-sizes.ts";
 import { scheduledClaims, slotHolders, type ClaimRow } from "../../store/waiting-work.ts";
-import { listed, named, taskName, type NamedTaskInstance, type Reason } from "./why-reason.ts";
+import type { NamedTaskInstance, Reason } from "./why-contract.ts";
+import { listed, named, taskName } from "./why-reason.ts";
 
 /** Waiting task instances of at least the same weight that are looked through for those that go first. */
 const WAITING = 1_000;

@@ -10,7 +10,8 @@ import { loadRuns, mapLengths, type LiveRunRow } from "../../store/live-runs.ts"
 import { runHistory, type RunHistory } from "../../store/run-history.ts";
 import { taskStandings, type RunStanding, type TaskStanding } from "../../store/waiting-work.ts";
 import type { ApiContext } from "../context.ts";
-import { dagPaused, listed, named, taskName, written, type NamedTaskInstance, type Reason } from "./why-reason.ts";
+import type { NamedTaskInstance, Reason } from "./why-contract.ts";
+import { dagPaused, listed, named, taskName, written } from "./why-reason.ts";
 import { SlotReader } from "./why-slots.ts";
 
 /** Task instances of a run that are told about one by one. */

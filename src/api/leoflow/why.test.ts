@@ -12,7 +12,7 @@ import {
 } from "../../../test/support/factories.ts";
 import { parseInstant } from "../../kit/instant.ts";
 import { toJsonText } from "../../kit/json-text.ts";
-import type { Reason, Why } from "./why-reason.ts";
+import type { Reason, Why } from "./why-contract.ts";
 import { whyRoutes } from "./why.ts";
 
 const ONE = parseInstant("2026-01-01T13:00:00Z");

@@ -5,7 +5,8 @@ import type { ApiContext, TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import { dagRunNotFound } from "../public/dag-lookup.ts";
 import { LIVE_RUNS, whyDag } from "./why-dag.ts";
-import { dagPaused, listed, named, taskName, written, type Reason, type Why } from "./why-reason.ts";
+import type { Reason, Why } from "./why-contract.ts";
+import { dagPaused, listed, named, taskName, written } from "./why-reason.ts";
 import { namedRun, whyRunWaits } from "./why-run.ts";
 import { RunView } from "./why-task.ts";
 
