@@ -116,8 +116,6 @@ describe("architecture", () => {
     const wrong = readdirSync(pages, { recursive: true, encoding: "utf8" })
       .filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"))
       .flatMap((file) => importsOf(join(pages, file)))
-      // What the server says in its answers, for the types alone.
-      .filter(({ to, typeOnly }) => !(typeOnly && /^(\.\.\/)+src\//.test(to)))
       // What a page and the server say to each other is written once, as types.
       .filter(({ to, typeOnly }) => !(typeOnly && /^(\.\.\/)+src\/api\/leoflow\/[\w-]+-contract\.ts$/.test(to)))
       .filter(({ from, to }) => {
