@@ -160,6 +160,9 @@ describe("leoflow-server restore", () => {
     await ask(name, "create schema reports");
     await ask(name, "create table reports.daily as select 1 as day");
     await restore({ databaseUrl, dryRun: true });
+    await ask(name, "insert into users (name, password_hash, role) values ('ann', 'hash', 'USER')");
+    await expect(restore({ databaseUrl, dryRun: true })).rejects.toThrow("refusing: restore would overwrite the data");
+    await ask(name, "delete from users");
     await ask(name, "insert into asset_event (asset_id, timestamp) select id, now() from asset");
     await expect(restore({ databaseUrl, dryRun: true })).rejects.toThrow("refusing: restore would overwrite the data");
   });

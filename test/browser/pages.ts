@@ -20,6 +20,7 @@ import {
 } from "./actions.ts";
 import { backfill } from "./backfill.ts";
 import { answerAction, appearance, importError, importVariables, noteRun } from "./forms.ts";
+import { manageUsers } from "./users.ts";
 
 /** Opens a path and waits for something on it. */
 const pageShows = (
@@ -102,6 +103,7 @@ export const CHECKS: readonly Check[] = [
   importVariables,
   addConnection,
   addPool,
+  manageUsers,
   noteRun,
   answerAction,
   importError,

@@ -78,6 +78,9 @@ export const PAGES: readonly Page[] = [
         destination: "nav",
         category: "admin",
         url_route: "users",
+        ...icons(
+          "M9 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8M2 21v-2a4 4 0 0 1 4-4h6a4 4 0 0 1 4 4v2M16 3a4 4 0 0 1 0 8M22 21v-2a4 4 0 0 0-3-4",
+        ),
       },
     ],
   },
