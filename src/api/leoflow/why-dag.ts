@@ -32,7 +32,7 @@ export async function whyDag(context: ApiContext, dagId: string, standing: DagSt
     ...[...holds].map((hold) => whyNoneIsMade(hold, { dagId, standing, row, live, graph })),
     ...ofSchedule(row, graph, context.kit.clock.now()),
     ...(assets ? await ofAssets(context, graph, assets) : []),
-    ...(await ofLiveRuns(context, live, row.is_paused)),
+    ...(await ofLiveRuns(context, live, row.is_paused, holds)),
   ];
 }
 
@@ -150,12 +150,17 @@ function namesOf(leaf: AssetLeaf): { name?: string; uri?: string; alias?: string
 
 const leafName = (leaf: AssetLeaf): string => (leaf.kind === "uri-ref" ? leaf.uri : leaf.name);
 
-/** What the first of its runs are doing: all that run, and what holds those that do not. */
-async function ofLiveRuns(context: ApiContext, live: readonly RunStanding[], isPaused: boolean): Promise<Reason[]> {
+/** What its runs are doing: which run, where that is not told yet, and what holds the first of those that do not. */
+async function ofLiveRuns(
+  context: ApiContext,
+  live: readonly RunStanding[],
+  isPaused: boolean,
+  told: ReadonlySet<MakingHold>,
+): Promise<Reason[]> {
   const running = live.filter(({ state }) => state === "running");
   const queued = live.filter(({ state }) => state === "queued");
   const found: Reason[] = [];
-  if (running.length > 0) {
+  if (running.length > 0 && !told.has("max_active_runs")) {
     const { shown, more } = named(running);
     const names = shown.map(({ run_id: id }) => id);
     found.push({

@@ -57,25 +57,31 @@ export class RunView {
     return this.#graph.tasks.has(taskId);
   }
 
-  /** Why these of the run's task instances are not running. What only waits for others of them is counted, not told. */
+  /** Why these of the run's task instances are not running. What only waits for others of them is named last. */
   async whyNot(instances: readonly InstanceSnapshot[]): Promise<Reason[]> {
     const open = instances.filter(({ state }) => !isFinished(state));
     const live = open.filter(({ state }) => !isOpen(state));
     const front: InstanceSnapshot[] = [];
-    let behind = 0;
+    const behind: InstanceSnapshot[] = [];
     for (const ti of open.filter(({ state }) => isOpen(state))) {
-      if (front.length + live.length >= TOLD || behind >= JUDGED) behind++;
-      else if (await this.#waitsForOthers(ti)) behind++;
-      else front.push(ti);
+      const isBehind =
+        front.length + live.length >= TOLD || behind.length >= JUDGED || (await this.#waitsForOthers(ti));
+      (isBehind ? behind : front).push(ti);
     }
+    const inOrder = [...live, ...front, ...behind];
     const told = [...live, ...front].slice(0, TOLD);
     const reasons: Reason[] = [];
     for (const ti of told) reasons.push(...(await this.why(ti)));
-    const rest = behind + live.length + front.length - told.length;
-    if (rest > 0) {
-      const message = `${rest} more task instance${rest === 1 ? " has" : "s have"} not ended.`;
-      reasons.push({ code: "not_finished", message, more: rest });
-    }
+    const rest = inOrder.slice(told.length);
+    if (rest.length === 0) return reasons;
+    const { shown, more } = named(rest);
+    const names = shown.map((ti) => taskName({ task_id: ti.taskId, map_index: ti.mapIndex }));
+    reasons.push({
+      code: "not_finished",
+      message: `To come after that: ${listed(names, more)}.`,
+      task_instances: shown.map((ti) => this.#named(ti)),
+      ...(more === undefined ? {} : { more }),
+    });
     return reasons;
   }
 

@@ -79,15 +79,7 @@ describe("a DAG", () => {
       .execute();
     await makeRun(db, { dag_id: dagId, run_id: "busy" });
     const reasons = await why(dagId);
-    expect(codes(reasons)).toEqual([
-      "stale",
-      "paused",
-      "import_errors",
-      "max_active_runs",
-      "run_type",
-      "next_run",
-      "active_runs",
-    ]);
+    expect(codes(reasons)).toEqual(["stale", "paused", "import_errors", "max_active_runs", "run_type", "next_run"]);
     expect(reasons[2]).toMatchObject({
       file: "broken.py",
       message: "Its file broken.py cannot be imported: NameError: name 'x'",
@@ -190,7 +182,13 @@ describe("a run", () => {
       { id: "d", state: "success" },
       { id: "e", state: "up_for_retry" },
     ]);
-    expect(codes(await why(dagId, "r1"))).toEqual(["run_running", "running", "being_decided", "not_finished"]);
+    const reasons = await why(dagId, "r1");
+    expect(codes(reasons)).toEqual(["run_running", "running", "being_decided", "not_finished"]);
+    expect(reasons[3]?.message).toBe("To come after that: b, c.");
+    expect(await why(dagId)).toMatchObject([
+      { code: "no_schedule" },
+      { code: "active_runs", dag_runs: [{ run_id: "r1" }] },
+    ]);
   });
 
   it("that ended tells how", async () => {
