@@ -21,6 +21,7 @@ import {
 import { backfill } from "./backfill.ts";
 import { answerAction, appearance, importError, importVariables, noteRun } from "./forms.ts";
 import { manageUsers } from "./users.ts";
+import { why } from "./why.ts";
 
 /** Opens a path and waits for something on it. */
 const pageShows = (
@@ -89,6 +90,7 @@ export const CHECKS: readonly Check[] = [
   backfill,
   clearTask,
   markTask,
+  why,
   pauseDag,
   pageShows("all runs", "/dag_runs", theDag),
   pageShows("all task instances", "/task_instances", theTask),
