@@ -76,7 +76,8 @@ export class EditableFiles implements WorkspaceFiles {
   async read(path: string): Promise<TextFile> {
     return this.#at(path, "file", async (place) => {
       const { bytes } = await contentOf(place);
-      return { path, text: textOf(path, bytes), tag: tagOf(bytes), readOnly: await isReadOnly(place) };
+      const location = join(await this.#realRoot(), path);
+      return { path, location, text: textOf(path, bytes), tag: tagOf(bytes), readOnly: await isReadOnly(place) };
     });
   }
 

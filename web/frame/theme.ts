@@ -12,6 +12,7 @@ export function followTheme(onChange: (dark: boolean) => void = () => undefined)
     own.classList.toggle("dark", dark);
     if (!alone) {
       const theirs = window.parent.getComputedStyle(outer);
+      own.style.fontFamily = window.parent.getComputedStyle(window.parent.document.body).fontFamily;
       for (const colour of COLOURS) {
         const name = `--chakra-colors-${colour}`;
         own.style.setProperty(name, theirs.getPropertyValue(name));

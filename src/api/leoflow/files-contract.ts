@@ -40,6 +40,8 @@ export interface FileListing {
 
 export interface TextFile {
   path: string;
+  /** Absolute, as Python names it in its traces. */
+  location: string;
   text: string;
   /** Of the content. */
   tag: string;

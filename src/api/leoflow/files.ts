@@ -56,6 +56,7 @@ export function fileRoutes(app: TypedApp, context: ApiContext): void {
       .header("cache-control", "no-store")
       .send({
         path: file.path,
+        location: file.location,
         text: file.text,
         read_only: file.readOnly,
         dags: dags.map(({ dag_id, dag_display_name }) => ({ dag_id, dag_display_name: dag_display_name ?? dag_id })),
