@@ -1,10 +1,12 @@
-import { writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { resolvePaths } from "../src/lite/paths.ts";
+import { airflowPython, startAirflow } from "../test/conformance/airflow.ts";
 import { prepareSharedHome } from "../test/support/home.ts";
-import { createLiteHome, type Lite } from "../test/support/lite.ts";
-import { sleep } from "./client.ts";
+import { createLiteHome } from "../test/support/lite.ts";
+import { sleep, type Client } from "./client.ts";
 import { onDatastore, printTable } from "./filled-home.ts";
 import { memoryMb } from "./processes.ts";
 
@@ -28,6 +30,8 @@ with DAG("wide", schedule=None, start_date=datetime(2024, 1, 1)):
 const WIDE_RUNS = 200;
 const OTHER_RUNS = 80;
 const REQUESTS = 200;
+/** What takes long is asked less often. */
+const MOST_MS = 10_000;
 const AT_ONCE = 8;
 
 const FILL = [
@@ -91,13 +95,41 @@ const ASKED: readonly [name: string, path: string][] = [
   ["health", "/api/v2/monitor/health"],
 ];
 
-const wanted = process.argv.slice(2);
+/** The same in Airflow's tables. */
+const FILL_AIRFLOW = [
+  `insert into dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, run_after, queued_at,
+     start_date, end_date, conf, created_dag_version_id, clear_number, updated_at, created_at)
+   select d.dag_id, 'manual__' || to_char(t, 'YYYY-MM-DD"T"HH24:MI:SS+00:00'), 'manual',
+     case when extract(hour from t)::integer % 7 = 0 then 'failed' else 'success' end, t, t, t, t, t, t, t + interval '61 min', '{}',
+     v.id, 0, t, t
+   from dag as d join dag_version as v on v.dag_id = d.dag_id,
+     generate_series(0, case when d.dag_id = 'wide' then ${WIDE_RUNS - 1} else ${OTHER_RUNS - 1} end) as n,
+     lateral (select timestamptz '2026-01-01' + n * interval '5 hours' as t) as at`,
+  `insert into task_instance (id, run_id, dag_id, task_id, state, try_number, max_tries, task_display_name, operator, queue, pool,
+     pool_slots, priority_weight, executor_config, dag_version_id, scheduled_dttm, queued_dttm, start_date, end_date, duration,
+     last_heartbeat_at, hostname, unixname, pid, updated_at)
+   select gen_random_uuid(), r.run_id, r.dag_id, 'task_' || i, case when i % 97 = 0 then 'failed' else 'success' end, 1, 1, 'task_' || i,
+     'EmptyOperator', 'default', 'default_pool', 1, 1, decode('80047d942e', 'hex'), r.created_dag_version_id, r.start_date, r.start_date,
+     r.start_date + i * interval '1 s', r.start_date + i * interval '3 s', 2.01, r.start_date, 'machine.example.com', 'ana', 4000 + i,
+     r.start_date
+   from dag_run as r, generate_series(0, case when r.dag_id = 'wide' then 999 else 9 end) as i`,
+  `insert into log (dag_id, task_id, event, run_id, owner, dttm)
+   select dag_id, task_id, 'success', 'x', 'ana', start_date from task_instance limit 300000`,
+  "vacuum analyze",
+];
+
+/** Words of the rows to measure; `--airflow` measures Airflow instead, in the venv that the conformance tests use. */
+const wanted = process.argv.slice(2).filter((word) => word !== "--airflow");
+if (process.argv.includes("--airflow")) {
+  await measureAirflow();
+  process.exit(0);
+}
 await prepareSharedHome();
 const home = await createLiteHome([process.execPath, join(SCRIPT_FOLDER, "../bin/leoflow")]);
 try {
   writeFileSync(join(home.workspace, "many.py"), DAGS);
   const first = await home.start();
-  await untilDags(first, 1000);
+  await untilDags(first.client, 1000);
   await first.stop();
   await onDatastore(resolvePaths(home.home), async ({ database }) => {
     const client = new pg.Client(database);
@@ -106,14 +138,34 @@ try {
     await client.end();
   });
   const lite = await home.start();
-  await untilDags(lite, 1000);
-  await measure(lite);
+  await untilDags(lite.client, 1000);
+  await measure(lite.client);
+  console.log(`the server takes ${memoryMb(lite.pid, "Pss").toFixed(0)} MB (PSS)`);
   await lite.stop();
 } finally {
   await home.remove();
 }
 
-async function untilDags({ client }: Lite, count: number): Promise<void> {
+async function measureAirflow(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "leoflow-bench-airflow-"));
+  const dags = join(folder, "dags");
+  mkdirSync(dags);
+  writeFileSync(join(dags, "many.py"), DAGS);
+  const airflow = await startAirflow(await airflowPython(), folder, dags, 18580);
+  try {
+    await untilDags(airflow.client, 1000);
+    const client = new pg.Client(airflow.database);
+    await client.connect();
+    for (const statement of FILL_AIRFLOW) await client.query(statement);
+    await client.end();
+    await measure(airflow.client);
+  } finally {
+    await airflow.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function untilDags(client: Client, count: number): Promise<void> {
   for (;;) {
     const { total_entries: total } = (await client.call("GET", "/api/v2/dags?limit=1")) as { total_entries: number };
     if (total >= count) return;
@@ -121,36 +173,37 @@ async function untilDags({ client }: Lite, count: number): Promise<void> {
   }
 }
 
-async function measure(lite: Lite): Promise<void> {
+async function measure(client: Client): Promise<void> {
   const rows: string[][] = [["asked", "p50", "p95", "to reach", `answers/s, ${AT_ONCE} at once`, "kB"]];
   for (const [name, path] of ASKED) {
     if (wanted.length > 0 && !wanted.some((word) => name.includes(word))) continue;
-    const bytes = JSON.stringify(await lite.client.call("GET", path)).length;
+    const bytes = JSON.stringify(await client.call("GET", path)).length;
     const times: number[] = [];
-    for (let at = 0; at < REQUESTS; at++) times.push(await timed(lite, path));
+    const until = performance.now() + MOST_MS;
+    for (let at = 0; at < REQUESTS && (at < 5 || performance.now() < until); at++)
+      times.push(await timed(client, path));
     times.sort((a, b) => a - b);
     const began = performance.now();
     let asked = 0;
     await Promise.all(
       Array.from({ length: AT_ONCE }, async () => {
         while (performance.now() - began < 2000) {
-          await timed(lite, path);
+          await timed(client, path);
           asked++;
         }
       }),
     );
     const perSecond = asked / ((performance.now() - began) / 1000);
-    const [p50 = 0, p95 = 0] = [times[REQUESTS / 2], times[Math.floor(REQUESTS * 0.95)]];
+    const [p50 = 0, p95 = 0] = [times[times.length >> 1], times[Math.floor(times.length * 0.95)]];
     rows.push([name, ms(p50), ms(p95), "50 ms", perSecond.toFixed(0), (bytes / 1000).toFixed(0)]);
     console.log(rows.at(-1)?.join(" | "));
   }
-  console.log(`the server takes ${memoryMb(lite.pid, "Pss").toFixed(0)} MB (PSS)`);
   printTable(rows);
 }
 
-async function timed(lite: Lite, path: string): Promise<number> {
+async function timed(client: Client, path: string): Promise<number> {
   const began = performance.now();
-  await lite.client.call("GET", path);
+  await client.call("GET", path);
   return performance.now() - began;
 }
 

@@ -19,6 +19,7 @@ const START_SECONDS = 180;
 /** Real Airflow with LocalExecutor on a PostgreSQL of its own, both below `folder`. */
 export interface Airflow {
   client: Client;
+  database: { host: string; user: string; password: string; database: string };
   stop(): Promise<void>;
 }
 
@@ -91,7 +92,7 @@ export async function startAirflow(
     const client = new Client(`http://127.0.0.1:${port}`);
     await ready(client, children);
     await client.login();
-    return { client, stop };
+    return { client, database: { host, user, password, database: "airflow" }, stop };
   } catch (error) {
     await stop();
     throw error;
