@@ -19,6 +19,7 @@ import {
   type Subject,
 } from "./actions.ts";
 import { backfill } from "./backfill.ts";
+import { editor } from "./editor.ts";
 import { answerAction, appearance, importError, importVariables, noteRun } from "./forms.ts";
 import { manageUsers } from "./users.ts";
 import { why } from "./why.ts";
@@ -113,5 +114,6 @@ export const CHECKS: readonly Check[] = [
   pageShows("plugins", "/plugins", "Plugin"),
   pageShows("providers", "/providers", "apache-airflow-providers-standard"),
   pageShows("config", "/configs", "executor"),
+  editor,
   logOut,
 ];
