@@ -8,7 +8,12 @@ const CONNECTION = { connection_id: "changed", conn_type: "http", host: "nowhere
 const POOL = { name: "changed", slots: 1, description: "one", include_deferred: true };
 const VARIABLE = { key: "changed", value: { a: 1 }, description: "one" };
 const ASKS = { dag_id: "contract_asks", dag_run_id: "asks", task_id: "ask" };
-const BACKFILL = { dag_id: "contract", from_date: "2026-02-01T00:00:00Z", to_date: "2026-02-02T00:00:00Z" };
+const BACKFILL = {
+  dag_id: "contract",
+  from_date: "2026-02-01T00:00:00Z",
+  to_date: "2026-03-30T00:00:00Z",
+  max_active_runs: 1,
+};
 
 /** Creates, updates, fails to delete for a bad entity and deletes: each answers 200 and says what became of each. */
 const bulk = (entity: Record<string, unknown>, key: string): Call => ({
@@ -157,12 +162,12 @@ export const CHANGES: readonly (readonly [string, Call, number])[] = [
   ["DELETE /api/v2/dags/{dag_id}/assets/{asset_id}/queuedEvents", { path: { dag_id: "contract_waits" } }, 404],
 
   ["POST /api/v2/backfills/dry_run", { body: BACKFILL }, 200],
+  ["POST /api/v2/backfills", { body: { ...BACKFILL, dag_run_conf: { fails: false } } }, 200],
   ["POST /api/v2/backfills", { body: BACKFILL }, 409],
-  ["PUT /api/v2/backfills/{backfill_id}/unpause", {}, 200],
   ["PUT /api/v2/backfills/{backfill_id}/pause", {}, 200],
+  ["PUT /api/v2/backfills/{backfill_id}/unpause", {}, 200],
   ["PUT /api/v2/backfills/{backfill_id}/cancel", {}, 200],
   ["PUT /api/v2/backfills/{backfill_id}/cancel", {}, 409],
-  ["POST /api/v2/backfills", { body: { ...BACKFILL, dag_run_conf: { fails: false } } }, 200],
 
   [`POST ${DAG}/dagRuns`, { body: { dag_run_id: "changed", logical_date: "2026-01-20T00:00:00+02:00" } }, 200],
   [`POST ${DAG}/dagRuns`, { body: { dag_run_id: "changed", logical_date: "2026-01-21T00:00:00Z" } }, 409],

@@ -89,7 +89,7 @@ export async function populate(contract: Contract): Promise<void> {
     body: {
       dag_id: "contract",
       from_date: "2026-01-05T00:00:00Z",
-      to_date: "2026-02-03T00:00:00Z",
+      to_date: "2026-01-08T00:00:00Z",
       max_active_runs: 1,
     },
   });
@@ -101,6 +101,6 @@ export async function populate(contract: Contract): Promise<void> {
     file_token: token,
     backfill_id: backfill.id,
   });
-  await get("PUT /api/v2/backfills/{backfill_id}/pause");
+  await get("PUT /api/v2/backfills/{backfill_id}/cancel");
   await get("PUT /api/v2/assets/{asset_id}/state-store/{key}", { body: state });
 }

