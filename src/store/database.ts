@@ -1,6 +1,6 @@
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
-import { parseInstant } from "../kit/instant.ts";
+import { parseInstant, type Instant } from "../kit/instant.ts";
 import type { Schema } from "./schema.ts";
 
 export type Database = Kysely<Schema>;
@@ -24,8 +24,15 @@ const TIMESTAMPTZ = 1184;
 const parsers: Record<number, (text: string) => unknown> = {
   [INT8]: Number,
   [JSON_TEXT]: (text) => text,
-  [TIMESTAMPTZ]: parseInstant,
+  [TIMESTAMPTZ]: readMoment,
 };
+
+/** Answers hold thousands: what PostgreSQL writes while its zone is UTC needs no more than other punctuation. */
+function readMoment(text: string): Instant {
+  if (text[10] !== " " || !text.endsWith("+00")) return parseInstant(text);
+  const fraction = text.slice(20, -3).padEnd(6, "0");
+  return `${text.slice(0, 10)}T${text.slice(11, 19)}.${fraction}Z` as Instant;
+}
 
 const types = {
   getTypeParser: ((oid: number, format?: "text" | "binary") =>
