@@ -6,6 +6,7 @@ import type { TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
 
 export interface NamedPreviousRun extends PreviousRun {
+  id: number;
   runId: string;
 }
 
@@ -47,6 +48,7 @@ async function previousRun(
 ): Promise<NamedPreviousRun | null> {
   if (run.logical_date === null) return null;
   const { rows } = await sql<{
+    id: number;
     run_id: string;
     logical_date: Instant;
     states: [string, TaskInstanceState | null][];
@@ -58,7 +60,7 @@ async function previousRun(
         and (not ${options.catchup} or run_type <> 'manual')
       order by logical_date desc limit 1
     )
-    select run_id, logical_date,
+    select id, run_id, logical_date,
       (select coalesce(jsonb_agg(jsonb_build_array(ti.task_id, ti.state)), '[]') from task_instance ti
         where ti.dag_run_id = previous.id) as states,
       (select coalesce(jsonb_agg(wanted.task_id), '[]') from unnest(${options.taskIds}::text[]) as wanted(task_id)
@@ -70,7 +72,7 @@ async function previousRun(
   if (!row) return null;
   const states = new Map<string, (TaskInstanceState | null)[]>();
   for (const [taskId, state] of row.states) states.set(taskId, [...(states.get(taskId) ?? []), state]);
-  return { runId: row.run_id, logicalDate: row.logical_date, states, everRan: new Set(row.ever_ran) };
+  return { id: row.id, runId: row.run_id, logicalDate: row.logical_date, states, everRan: new Set(row.ever_ran) };
 }
 
 /** What branches and short circuits of the run decided (their XCom `skipmixin_key`): a cleared task must still honour it. */

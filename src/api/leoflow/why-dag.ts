@@ -27,7 +27,11 @@ export async function whyDag(context: ApiContext, dagId: string, standing: DagSt
   const graph = await context.graph(standing.current_version_id);
   const live = await liveRunsOf(context.db, dagId, LIVE_RUNS);
   const assets = assetConditionOf(graph.timetable) ? await assetSchedule(context.db, dagId) : null;
-  const holds = new Set([...scheduleHolds(row, graph.maxActiveRuns), ...(assets ? assetHolds(assets) : [])]);
+  const isTimed = assets === null || row.next_dagrun_create_after !== null || row.timetable_error !== null;
+  const holds = new Set([
+    ...(isTimed ? scheduleHolds(row, graph.maxActiveRuns) : []),
+    ...(assets ? assetHolds(assets) : []),
+  ]);
   return [
     ...[...holds].map((hold) => whyNoneIsMade(hold, { dagId, standing, row, live, graph })),
     ...ofSchedule(row, graph, context.kit.clock.now()),
@@ -117,8 +121,10 @@ async function ofAssets({ db }: ApiContext, graph: DagGraph, schedule: AssetSche
   const updated = new Map(schedule.queued.map((asset) => [keyText(asset), asset.created_at]));
   const isUpdated = (asset: { name: string; uri: string }) => updated.has(keyText(asset));
   if (isSatisfied(condition, isUpdated, resolve)) {
-    return [{ code: "assets", message: "All the assets it waits for were updated." }];
+    return [{ code: "assets", message: "What it waits for was updated." }];
   }
+  const partitions = schedule.pending_partitions;
+  const partly = partitions > 0 ? ` ${partitions} of its partitions wait for the rest of their assets.` : "";
   const assets = leaves.map((leaf) => ({ leaf, isUpdated: isSatisfied(leaf, isUpdated, resolve) }));
   const missing = assets.filter((asset) => !asset.isUpdated).map(({ leaf }) => leafName(leaf));
   const have = assets.filter((asset) => asset.isUpdated).map(({ leaf }) => leafName(leaf));
@@ -126,7 +132,9 @@ async function ofAssets({ db }: ApiContext, graph: DagGraph, schedule: AssetSche
     {
       code: "assets",
       message:
-        `It waits for updates of ${listed(missing)}` + (have.length > 0 ? `; updated already: ${listed(have)}.` : "."),
+        `It waits for updates of ${listed(missing)}` +
+        (have.length > 0 ? `; updated already: ${listed(have)}.` : ".") +
+        partly,
       assets: assets.map(({ leaf }) => {
         const at = leaf.kind === "asset" ? updated.get(keyText(leaf)) : undefined;
         return { ...namesOf(leaf), ...(at === undefined ? {} : { updated_at: at }) };

@@ -3,11 +3,13 @@ import { fromJsonText, type JsonText } from "../../kit/json-text.ts";
 import type { DagGraph, TaskNode } from "../../domain/dag-graph.ts";
 import type { InstanceSnapshot } from "../../domain/decision.ts";
 import { RunMemory, type Explanation } from "../../domain/run-memory.ts";
+import type { PastHold } from "../../domain/task-judge.ts";
 import { isFinished, type TaskInstanceState } from "../../domain/states.ts";
 import { isMapped } from "../../domain/task-relatives.ts";
 import { isOpen } from "../../domain/task-rows.ts";
 import { loadRuns, mapLengths, type LiveRunRow } from "../../store/live-runs.ts";
 import { runHistory, type RunHistory } from "../../store/run-history.ts";
+import { statesOfTasks } from "../../store/waiting-facts.ts";
 import { taskStandings, type RunStanding, type TaskStanding } from "../../store/waiting-work.ts";
 import type { ApiContext } from "../context.ts";
 import type { NamedTaskInstance, Reason } from "./why-contract.ts";
@@ -57,32 +59,58 @@ export class RunView {
     return this.#graph.tasks.has(taskId);
   }
 
-  /** Why these of the run's task instances are not running. What only waits for others of them is named last. */
+  /**
+   * Why these of the run's task instances are not running. Those of one task that run or are queued are told together; what only
+   * waits for others of them is named last.
+   */
   async whyNot(instances: readonly InstanceSnapshot[]): Promise<Reason[]> {
     const open = instances.filter(({ state }) => !isFinished(state));
-    const live = open.filter(({ state }) => !isOpen(state));
-    const front: InstanceSnapshot[] = [];
-    const behind: InstanceSnapshot[] = [];
-    for (const ti of open.filter(({ state }) => isOpen(state))) {
-      const isBehind =
-        front.length + live.length >= TOLD || behind.length >= JUDGED || (await this.#waitsForOthers(ti));
-      (isBehind ? behind : front).push(ti);
-    }
-    const inOrder = [...live, ...front, ...behind];
-    const told = [...live, ...front].slice(0, TOLD);
     const reasons: Reason[] = [];
-    for (const ti of told) reasons.push(...(await this.why(ti)));
-    const rest = inOrder.slice(told.length);
-    if (rest.length === 0) return reasons;
-    const { shown, more } = named(rest);
+    const alone: InstanceSnapshot[] = [];
+    const behind: InstanceSnapshot[] = [];
+    const groups = new Map<string, InstanceSnapshot[]>();
+    for (const ti of open.filter(({ state }) => !isOpen(state))) {
+      const key = `${ti.state} ${ti.taskId}`;
+      const group = groups.get(key);
+      if (group) group.push(ti);
+      else groups.set(key, [ti]);
+    }
+    for (const group of groups.values()) {
+      const [first, ...others] = group;
+      if (first === undefined) continue;
+      if (others.length > 0 && (first.state === "running" || first.state === "queued"))
+        reasons.push(this.#together(first.state, group));
+      else if (first.state === "scheduled") {
+        alone.push(first);
+        for (const ti of others) behind.push(ti);
+      } else for (const ti of group) alone.push(ti);
+    }
+    for (const ti of open.filter(({ state }) => isOpen(state))) {
+      const isBehind = alone.length >= TOLD || behind.length >= JUDGED || (await this.#waitsForOthers(ti));
+      (isBehind ? behind : alone).push(ti);
+    }
+    for (const ti of alone.slice(0, TOLD)) reasons.push(...(await this.why(ti)));
+    const rest = [...alone.slice(TOLD), ...behind];
+    if (rest.length > 0) reasons.push({ code: "not_finished", ...this.#listed("To come after that: ", rest) });
+    // Said once, not for each of them.
+    const paused = reasons.filter(({ code }) => code === "paused").slice(0, 1);
+    return [...paused, ...reasons.filter(({ code }) => code !== "paused")];
+  }
+
+  #together(state: "running" | "queued", group: readonly InstanceSnapshot[]): Reason {
+    const taskId = group[0]?.taskId ?? "";
+    const words = state === "running" ? "are running" : "have their slots and wait for a worker";
+    return { code: state, ...this.#listed(`${group.length} task instances of ${taskId} ${words}: `, group) };
+  }
+
+  #listed(words: string, instances: readonly InstanceSnapshot[]): Pick<Reason, "message" | "task_instances" | "more"> {
+    const { shown, more } = named(instances);
     const names = shown.map((ti) => taskName({ task_id: ti.taskId, map_index: ti.mapIndex }));
-    reasons.push({
-      code: "not_finished",
-      message: `To come after that: ${listed(names, more)}.`,
+    return {
+      message: `${words}${listed(names, more)}.`,
       task_instances: shown.map((ti) => this.#named(ti)),
       ...(more === undefined ? {} : { more }),
-    });
-    return reasons;
+    };
   }
 
   async why(ti: InstanceSnapshot): Promise<Reason[]> {
@@ -125,7 +153,7 @@ export class RunView {
           case "waiting":
             return own ? [{ ...own, task_instances: [itself] }] : [];
           case "past":
-            return past ? [this.#heldByPast(name, past)] : [];
+            return past ? [await this.#heldByPast(name, past)] : [];
           case "mapped-dependency":
             return [this.#byUpstream(explained, "mapped_dependency", `${name} expands on what did not succeed:`)];
           case "trigger-rule":
@@ -136,29 +164,22 @@ export class RunView {
     }
   }
 
-  #heldByPast(name: string, { rule, taskIds }: NonNullable<Explanation["past"]>): Reason {
-    const previous = this.#history.previous;
-    const runId = previous?.runId ?? "";
-    const instances = taskIds.flatMap((taskId) => {
-      const states = previous?.states.get(taskId) ?? [];
-      return [...new Set(states)]
-        .filter((state) => state !== "success" && state !== "skipped")
-        .map((state) => ({ taskId, state }));
-    });
-    const names = instances.map(({ taskId, state }) => `${taskId} (${state ?? "not started"})`);
-    const what = names.length > 0 ? listed(names) : `${listed(taskIds)} (no task instance)`;
+  async #heldByPast(name: string, { rule, taskIds }: PastHold): Promise<Reason> {
+    const dag_id = this.#run.dag_id;
+    const { id = 0, runId: run_id = "" } = this.#history.previous ?? {};
+    const states = await statesOfTasks(this.#context.db, id, taskIds);
+    const unsuccessful = states.filter(({ state }) => state !== "success" && state !== "skipped");
+    const { shown, more } = named(unsuccessful);
+    const there = shown.map((one) => `${taskName(one)} (${one.state ?? "not started"})`);
+    const gone = taskIds.filter((taskId) => !states.some((one) => one.task_id === taskId));
+    const names = listed([...there, ...gone.map((taskId) => `${taskId} (no task instance)`)], more);
     const why = rule === "depends_on_past" ? "depends on its past" : "waits for what came after it";
     return {
       code: rule,
-      message: `${name} ${why} (${rule}): in run ${runId} it is ${what}.`,
-      dag_runs: [{ dag_id: this.#run.dag_id, run_id: runId }],
-      task_instances: instances.map(({ taskId, state }) => ({
-        dag_id: this.#run.dag_id,
-        run_id: runId,
-        task_id: taskId,
-        map_index: -1,
-        state,
-      })),
+      message: `${name} ${why} (${rule}): in run ${run_id} it is ${names}.`,
+      dag_runs: [{ dag_id, run_id }],
+      ...(shown.length === 0 ? {} : { task_instances: shown.map((one) => ({ dag_id, run_id, ...one })) }),
+      ...(more === undefined ? {} : { more }),
     };
   }
 

@@ -364,6 +364,11 @@ describe("a task", () => {
     await makeTaskInstance(database.db, { dag_run_id: run.id, map_index: 1, state: "queued" });
     const { dag_id: dagId } = dag;
     expect(codes(await why(dagId, "r1", "a"))).toEqual(["running", "queued"]);
+    await makeTaskInstance(database.db, { dag_run_id: run.id, map_index: 2, state: "running" });
+    expect((await why(dagId, "r1", "a"))[0]).toMatchObject({
+      code: "running",
+      message: "2 task instances of a are running: a[0], a[2].",
+    });
     expect(await ask(dagId, "r1", "a?map_index=1")).toMatchObject({ map_index: 1, reasons: [{ code: "queued" }] });
     expect(codes(await why(dagId, "r1", "late"))).toEqual(["no_task_instance"]);
     expect((await api.get(`/api/leoflow/why/${dagId}/r1/nobody`)).statusCode).toBe(404);
