@@ -34,20 +34,21 @@ export class Contract {
   async ask(operation: string, { path = {}, query = {}, body, headers = {} }: Call = {}): Promise<Answer> {
     const found = this.#byName.get(operation);
     if (!found) throw new Error(`Airflow has no ${operation}`);
-    const url = new URL(
-      found.path.replace(/\{(\w+)\}/g, (_, name: string) => {
-        const value = path[name] ?? this.known[name];
-        if (value === undefined) throw new Error(`${operation}: nothing known for ${name}`);
-        return encodeURIComponent(value);
-      }),
-      this.#base,
-    );
+    const url = new URL(this.path(found, path), this.#base);
     for (const [name, value] of Object.entries(query)) {
       if (!found.parameters.some((parameter) => parameter.name === name)) throw new Error(`${operation}: no ${name}`);
       for (const item of Array.isArray(value) ? (value as string[]) : [value])
         url.searchParams.append(name, String(item));
     }
     return await this.send(found, url, { ...headers }, body === undefined ? undefined : JSON.stringify(body));
+  }
+
+  path(operation: Operation, given: Record<string, string | number>): string {
+    return operation.path.replace(/\{(\w+)\}/g, (_, name: string) => {
+      const value = given[name] ?? this.known[name];
+      if (value === undefined) throw new Error(`${operation.name}: nothing known for ${name}`);
+      return encodeURIComponent(String(value));
+    });
   }
 
   async send(operation: Operation, url: URL, headers: Record<string, string>, body?: string): Promise<Answer> {
