@@ -1,17 +1,16 @@
+import { exactStringify, parseExact } from "../kit/exact-json.ts";
 import { formatInstant, type Instant } from "../kit/instant.ts";
-import { fromJsonText, type JsonText } from "../kit/json-text.ts";
+import type { JsonText } from "../kit/json-text.ts";
 import type { AssetEventRow, AssetRow } from "../store/query-assets.ts";
-import { redact } from "./audit.ts";
 import { RawText } from "./raw-json.ts";
+import { redact } from "./secrets.ts";
 import { instantOrNull } from "./serialize.ts";
 
 /** Airflow's AssetResponse and AssetEventResponse; to be sent with `sendRaw`. */
 
-/** As it was written, unless something in it sounds secret. */
-function shown(extra: JsonText): unknown {
-  const parsed = fromJsonText(extra);
-  const masked = redact(parsed);
-  return JSON.stringify(masked) === JSON.stringify(parsed) ? new RawText(extra) : masked;
+/** Without what sounds secret, its numbers as they were written. */
+function shown(extra: JsonText): RawText {
+  return new RawText(exactStringify(redact(parseExact(extra))) as JsonText);
 }
 
 function withTimes<T extends { created_at: Instant; updated_at: Instant }>(row: T) {

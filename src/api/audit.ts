@@ -1,11 +1,11 @@
 import type { FastifyRequest } from "fastify";
-import { parseExact, pythonDumps } from "../kit/exact-json.ts";
+import { ExactObject, pythonDumps, type ExactJson } from "../kit/exact-json.ts";
 import { parseInstant, type Instant } from "../kit/instant.ts";
-import { isSensitiveName } from "../kit/sensitive-names.ts";
 import { audit } from "../store/audit.ts";
 import type { Database } from "../store/database.ts";
 import { bodyText } from "./body.ts";
 import { userOf } from "./context.ts";
+import { parseOrNull, redact } from "./secrets.ts";
 
 /**
  * The audit row of a request, as Airflow's `action_logging` writes it: before the handler runs, whether it succeeds or not,
@@ -31,7 +31,7 @@ const STARS = [
   ["pool", "pool_name"],
 ] as const;
 
-type Fields = Record<string, unknown>;
+type Fields = ReadonlyMap<string, ExactJson>;
 
 /**
  * A hook for routes that change something: `{ preValidation: audited(context.db, "patch_dag") }`, so that refused requests are
@@ -41,122 +41,90 @@ export function audited(db: Database, event: string) {
   const star = STARS.find(([word]) => event.includes(word))?.[1] ?? "key";
   return async (request: FastifyRequest): Promise<void> => {
     const body = bodyOf(request);
-    if (body && DRY_RUN_EVENTS.has(event) && (body.dry_run ?? true) === true) return;
-    const query: Fields = Object.fromEntries(new URLSearchParams(request.url.split("?")[1] ?? ""));
-    const params = withStar((request.params ?? {}) as Fields, star);
-    const known: Fields = { ...query, ...params, ...(body ?? {}) };
+    if (body && DRY_RUN_EVENTS.has(event) && (body.get("dry_run") ?? true) === true) return;
+    const query = new URLSearchParams(request.url.split("?")[1] ?? "");
+    const given: Fields = new Map<string, ExactJson>([...query, ...paramsOf(request, star)]);
+    const known: Fields = new Map([...given, ...(body ?? [])]);
     await audit(db, {
       event,
       user: userOf(request).name,
-      dagId: textOrNull(known.dag_id),
-      taskId: textOrNull(known.task_id),
-      runId: textOrNull(known.run_id) ?? textOrNull(known.dag_run_id),
-      logicalDate: instantOrNull(query.logical_date),
-      extra: pythonJson(extraOf(event, { ...query, ...params }, body, known, request.method)),
+      dagId: textOrNull(known.get("dag_id")),
+      taskId: textOrNull(known.get("task_id")),
+      runId: textOrNull(known.get("run_id")) ?? textOrNull(known.get("dag_run_id")),
+      logicalDate: instantOrNull(query.getAll("logical_date").at(-1)),
+      extra: pythonDumps(new ExactObject(extraOf(event, given, body, known, request.method))),
     });
   };
 }
 
 function extraOf(event: string, given: Fields, body: Fields | undefined, known: Fields, method: string): Fields {
-  let extra: Fields = Object.fromEntries(
-    Object.entries(given)
-      .filter(([name]) => !NOT_IN_EXTRA.has(name))
-      .map(([name, value]) => [name, redact(value, name)]),
+  const shown = changed(new Map([...given].filter(([name]) => !NOT_IN_EXTRA.has(name))), redact);
+  const extra = new Map(
+    event.includes("variable")
+      ? maskEntities(body ?? shown, maskVariable)
+      : event.includes("connection")
+        ? maskEntities(body ?? shown, maskConnection)
+        : [...shown, ...changed(body ?? new Map(), redact)],
   );
-  if (event.includes("variable")) extra = maskEntities(body ?? extra, maskVariable);
-  else if (event.includes("connection")) extra = maskEntities(body ?? extra, maskConnection);
-  else if (body) extra = { ...extra, ...(redact(body) as Fields) };
-  if ("is_paused" in known) extra.is_paused = known.is_paused;
-  extra.method = method;
-  return extra;
-}
-
-/** Hides values under names that sound secret, at any depth. */
-export function redact(value: unknown, name = ""): unknown {
-  if (value !== null && value !== "" && isSensitiveName(name)) return redactAll(value);
-  if (Array.isArray(value)) return value.map((item) => redact(item));
-  if (isFields(value)) {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redact(item, key)]));
-  }
-  return value;
-}
-
-function redactAll(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(redactAll);
-  if (isFields(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redactAll(item)]));
-  return "***";
+  const isPaused = known.get("is_paused");
+  if (isPaused !== undefined) extra.set("is_paused", isPaused);
+  return extra.set("method", method);
 }
 
 /** The entities of a bulk body lie two levels down; a plain body is one entity. */
-function maskEntities(body: Fields, mask: (entity: Fields) => Fields): Fields {
-  if (!Array.isArray(body.actions)) return mask(body);
-  const actions = body.actions.map((action: unknown) =>
-    isFields(action) && Array.isArray(action.entities)
-      ? { ...action, entities: action.entities.map((entity: unknown) => (isFields(entity) ? mask(entity) : entity)) }
-      : action,
-  );
-  return { ...body, actions };
+function maskEntities(body: Fields, mask: (value: ExactJson, name: string) => ExactJson): Fields {
+  const actions = body.get("actions");
+  if (!Array.isArray(actions)) return changed(body, mask);
+  const entity = (value: ExactJson) => changedObject(value, (fields) => changed(fields, mask));
+  const action = (value: ExactJson) =>
+    changedObject(value, (fields) =>
+      changed(fields, (item, name) => (name === "entities" && Array.isArray(item) ? item.map(entity) : item)),
+    );
+  return new Map([...body, ["actions", actions.map(action)]]);
 }
 
-function maskVariable(entity: Fields): Fields {
-  return Object.fromEntries(
-    Object.entries(entity).map(([key, value]) => [key, key === "val" || key === "value" ? "***" : value]),
-  );
+function maskVariable(value: ExactJson, name: string): ExactJson {
+  return name === "val" || name === "value" ? "***" : value;
 }
 
-function maskConnection(entity: Fields): Fields {
-  return Object.fromEntries(
-    Object.entries(entity).map(([key, value]) => [
-      key,
-      key === "extra" && value ? maskConnectionExtra(value) : redact(value, key),
-    ]),
-  );
+function maskConnection(value: ExactJson, name: string): ExactJson {
+  if (name !== "extra" || value === null || value === "") return redact(value, name);
+  const parsed = typeof value === "string" ? parseOrNull(value) : undefined;
+  if (parsed === undefined) return "Encountered non-JSON in `extra` field";
+  if (!(parsed instanceof ExactObject)) return "Expected JSON object in `extra` field, got non-dict JSON";
+  return new ExactObject(changed(parsed.entries, () => "***"));
 }
 
-function maskConnectionExtra(extra: unknown): unknown {
-  try {
-    const parsed: unknown = typeof extra === "string" ? JSON.parse(extra) : undefined;
-    if (parsed === undefined) return "Encountered non-JSON in `extra` field";
-    if (!isFields(parsed)) return "Expected JSON object in `extra` field, got non-dict JSON";
-    return Object.fromEntries(Object.keys(parsed).map((key) => [key, "***"]));
-  } catch {
-    return "Encountered non-JSON in `extra` field";
-  }
+function changed(fields: Fields, change: (value: ExactJson, name: string) => ExactJson): Fields {
+  return new Map([...fields].map(([name, value]) => [name, change(value, name)]));
 }
 
-/** The body as it was sent: validation fills in defaults that nobody asked for. */
+function changedObject(value: ExactJson, change: (fields: Fields) => Fields): ExactJson {
+  return value instanceof ExactObject ? new ExactObject(change(value.entries)) : value;
+}
+
+/** The body as it was sent: validation fills in defaults that nobody asked for. One that is no object has no fields. */
 function bodyOf(request: FastifyRequest): Fields | undefined {
   const text = bodyText(request);
-  if (text === "") return isFields(request.body) ? request.body : undefined;
-  try {
-    const body: unknown = JSON.parse(text);
-    return isFields(body) ? body : undefined;
-  } catch {
-    return isFields(request.body) ? request.body : undefined;
-  }
-}
-
-/** As Python's json.dumps writes it: people search these texts. */
-function pythonJson(extra: Fields): string {
-  return pythonDumps(parseExact(JSON.stringify(extra)));
+  if (text === "") return undefined;
+  const body = parseOrNull(text);
+  return body instanceof ExactObject ? body.entries : new Map();
 }
 
 // Greedy path parameters ({key:path} in Airflow) arrive as "*".
-function withStar(params: Fields, name: string): Fields {
-  const { "*": star, ...rest } = params;
-  return star === undefined ? rest : { ...rest, [name]: star };
+function paramsOf(request: FastifyRequest, star: string): [string, string][] {
+  return Object.entries(request.params as Record<string, string>).map(([name, value]) => [
+    name === "*" ? star : name,
+    value,
+  ]);
 }
 
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function textOrNull(value: unknown): string | null {
+function textOrNull(value: ExactJson | undefined): string | null {
   return typeof value === "string" ? value : null;
 }
 
-function instantOrNull(value: unknown): Instant | null {
-  if (typeof value !== "string") return null;
+function instantOrNull(value: string | undefined): Instant | null {
+  if (value === undefined) return null;
   try {
     return parseInstant(value);
   } catch {

@@ -1,7 +1,7 @@
 import { ExactObject, parseExact, pythonDumps } from "../../kit/exact-json.ts";
 import type { SecretBox } from "../../kit/fernet.ts";
 import type { ConnectionColumns, ConnectionRow } from "../../store/connections.ts";
-import { mergeRedacted, parseOrNull, redact } from "./secrets.ts";
+import { mergeRedacted, parseOrNull, redact } from "../secrets.ts";
 
 /** What a request may say of a connection; a field left out is left as it is. */
 export interface ConnectionFields {

@@ -26,7 +26,7 @@ import {
 } from "../query.ts";
 import { nullable, strictObject, valueError } from "../schema.ts";
 import { bulkBody, pythonSet, runBulk } from "./bulk.ts";
-import { redactText } from "./secrets.ts";
+import { redactText } from "../secrets.ts";
 
 const keyParams = Type.Object({ "*": Type.String() });
 const variable = strictObject({

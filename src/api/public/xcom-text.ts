@@ -1,5 +1,5 @@
 import { ExactNumber, ExactObject, pythonRepr, pythonStr, type ExactJson } from "../../kit/exact-json.ts";
-import { parseOrNull } from "./secrets.ts";
+import { parseOrNull } from "../secrets.ts";
 
 /**
  * What an XCom looks like to a person: plain data as it is, an object that the SDK serialized as `module.Class@version=1(…)`.

@@ -1,5 +1,5 @@
-import { ExactObject, parseExact, pythonDumps, type ExactJson } from "../../kit/exact-json.ts";
-import { isSensitiveName } from "../../kit/sensitive-names.ts";
+import { ExactObject, parseExact, pythonDumps, type ExactJson } from "../kit/exact-json.ts";
+import { isSensitiveName } from "../kit/sensitive-names.ts";
 
 /** Airflow's secrets masker, as far as its API shows it: what is stored under a sensitive name is never told. */
 
