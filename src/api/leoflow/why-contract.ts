@@ -1,45 +1,53 @@
 import type { Instant } from "../../kit/instant.ts";
-import type { StartHold } from "../../domain/run-start.ts";
-import type { MakingHold } from "../../domain/run-making.ts";
-import type { SlotLimit } from "../../domain/slots.ts";
 import type { DagRunState, TaskInstanceState } from "../../domain/states.ts";
 
 /** What `/api/leoflow/why/…`, its page and `leoflow why` say to each other. */
 
-/** What a reason is called; stable. docs/why.md says what each means. */
-export type ReasonCode =
-  | MakingHold
-  | StartHold
-  | SlotLimit
-  | "depends_on_past"
-  | "wait_for_downstream"
-  | "no_version"
-  | "no_schedule"
-  | "schedule_ended"
-  | "next_run"
-  | "timetable_error"
-  | "assets"
-  | "active_runs"
-  | "starting"
-  | "run_running"
-  | "run_queued"
-  | "run_finished"
-  | "no_task_instance"
-  | "trigger_rule"
-  | "mapped_dependency"
-  | "left_out"
-  | "being_decided"
-  | "goes_first"
-  | "queued_behind"
-  | "not_finished"
-  | "up_for_retry"
-  | "up_for_reschedule"
-  | "deferred"
-  | "awaiting_input"
-  | "queued"
-  | "running"
-  | "restarting"
-  | "finished";
+/** What reasons are called, which is stable, and what each says. docs/why.md has the same table. */
+export const REASONS = {
+  paused: "the DAG is paused",
+  stale: "the DAG is no longer in its file",
+  import_errors: "the DAG's file cannot be imported; `details` has the traceback",
+  no_version: "the DAG was never read without an error",
+  run_type: "the DAG's `allowed_run_types` leaves out scheduled runs",
+  max_active_runs: "as many runs as `max_active_runs` allows are active; `dag_runs` are those",
+  no_schedule: "the DAG has no schedule: it runs when it is triggered",
+  schedule_ended: "the schedule has no further run",
+  timetable_error: "the timetable named no next run",
+  next_run: "when the next scheduled run is due",
+  assets: "which assets the DAG waits for, and which of them were updated",
+  active_runs: "which runs of the DAG are running",
+  run_after: "the run starts at its time (`until`)",
+  backfill_paused: "the run's backfill is paused",
+  queued_behind: "runs that start before this one",
+  starting: "nothing holds the queued run",
+  run_running: "the run is running; what follows is about its tasks",
+  run_finished: "the run ended, and how",
+  no_task_instance: "the run has no instance of this task",
+  trigger_rule: "upstream task instances that the trigger rule waits for, with their states",
+  mapped_dependency: "what the task expands on did not succeed",
+  depends_on_past: "the same task in the run before is not done",
+  wait_for_downstream: "tasks after the same task in the run before are not done",
+  left_out: "the task instance will not run; it ends at once",
+  being_decided: "nothing holds the task instance: it moves at once",
+  parallelism: "all workers of the installation are taken",
+  unknown_pool: "the task's pool does not exist",
+  pool: "the pool has too few free slots; `task_instances` hold them",
+  max_active_tasks: "the run has as many task instances at work as the DAG's `max_active_tasks`",
+  max_active_tis_per_dag: "the task has as many instances at work as it may have in all runs",
+  max_active_tis_per_dagrun: "the task has as many instances at work as it may have in one run",
+  goes_first: "who waits for the same and is served first",
+  up_for_retry: "waits for its next try (`until`)",
+  up_for_reschedule: "a sensor waits until it looks again (`until`)",
+  deferred: "waits for a trigger",
+  awaiting_input: "waits for a person; `question` is what is asked",
+  queued: "has its slots and waits for a worker",
+  running: "is running",
+  restarting: "was cleared; its process is being ended",
+  finished: "ended, and how; for what did not run, because of whom",
+  not_finished: "what comes after all that was told",
+} as const;
+export type ReasonCode = keyof typeof REASONS;
 
 export interface NamedRun {
   dag_id: string;

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createTestApi, type TestApi } from "../../../test/support/api.ts";
 import { all, anAsset, makeAssetDag, waitsFor } from "../../../test/support/assets.ts";
@@ -12,7 +14,7 @@ import {
 } from "../../../test/support/factories.ts";
 import { parseInstant } from "../../kit/instant.ts";
 import { toJsonText } from "../../kit/json-text.ts";
-import type { Reason, Why } from "./why-contract.ts";
+import { REASONS, type Reason, type Why } from "./why-contract.ts";
 import { whyRoutes } from "./why.ts";
 
 const ONE = parseInstant("2026-01-01T13:00:00Z");
@@ -57,6 +59,12 @@ async function running(
     await makeTaskInstance(database.db, { dag_run_id: run.id, task_id: id, state: (state ?? null) as never });
   return { dagId, run };
 }
+
+it("calls its reasons what docs/why.md calls them", () => {
+  const page = readFileSync(join(import.meta.dirname, "../../../docs/why.md"), "utf8");
+  const rows = [...page.matchAll(/^\| `(\w+)` \| (.+) \|$/gm)].map(([, code, says]) => [code, says]);
+  expect(rows).toEqual(Object.entries(REASONS));
+});
 
 describe("a DAG", () => {
   it("that is held is held by all that applies, and tells its next run", async () => {
