@@ -1,5 +1,5 @@
 import type { Page } from "playwright-core";
-import { dagPath, runPath, shown, text, type Check } from "./actions.ts";
+import { dagPath, runPath, shown, taskPath, text, type Check } from "./actions.ts";
 
 const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visible"));
 
@@ -58,6 +58,20 @@ export const noteRun: Check = {
     await shown(text(page, "Seen by the"));
     await visit.settle();
     await visit.screenshot("note");
+  },
+};
+
+export const fullScreenLog: Check = {
+  name: "a log in full screen",
+  async run(visit, subject) {
+    const { page } = visit;
+    await visit.open(taskPath(subject));
+    await page.getByRole("button", { name: /fullscreen/ }).click();
+    await shown(dialog(page).getByText(subject.logLine));
+    await dialog(page).getByPlaceholder("Search logs...").fill("counting");
+    await shown(dialog(page).getByText(/1 ?(of|\/) ?1/));
+    await visit.settle();
+    await visit.screenshot("log-in-full-screen");
   },
 };
 

@@ -20,7 +20,7 @@ import {
 } from "./actions.ts";
 import { backfill } from "./backfill.ts";
 import { editor } from "./editor.ts";
-import { answerAction, appearance, importError, importVariables, noteRun } from "./forms.ts";
+import { answerAction, appearance, fullScreenLog, importError, importVariables, noteRun } from "./forms.ts";
 import { manageUsers } from "./users.ts";
 import { why } from "./why.ts";
 
@@ -108,6 +108,7 @@ export const CHECKS: readonly Check[] = [
   addPool,
   manageUsers,
   noteRun,
+  fullScreenLog,
   answerAction,
   importError,
   appearance,
