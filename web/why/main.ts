@@ -35,21 +35,22 @@ async function refresh(): Promise<void> {
 }
 
 function show({ reasons, state, dag_id, run_id, task_id, map_index }: Why): void {
-  // What has not changed stays as it is, with what is selected and unfolded in it.
-  const now = JSON.stringify([reasons, state]);
+  const items = reasons.map(itemOf);
+  // What has not changed stays as it is, with what is selected in it.
+  const now = items.map((item) => item.outerHTML).join("") + String(state);
   if (now === shown) return;
   shown = now;
   const index = map_index === undefined || map_index < 0 ? [] : [`[${map_index}]`];
   const name = [dag_id, run_id, task_id].filter((id) => id !== undefined).join(" · ");
   place.textContent = [name, ...index].join("") + (state === undefined ? "" : ` · ${state ?? "not started"}`);
-  list.replaceChildren(...reasons.map(itemOf));
+  list.replaceChildren(...items);
 }
 
 function itemOf(reason: Reason): HTMLLIElement {
   const { code, message, since, until, dag_runs: runs = [], task_instances: tasks = [], details } = reason;
   const facts = element("div", { className: "muted facts" });
-  if (since !== undefined) facts.append(element("span", {}, `since ${local(since)}`));
-  if (until !== undefined) facts.append(element("span", {}, `until ${local(until)}`));
+  if (since !== undefined) facts.append(element("span", {}, `since ${local(since)} (${fromNow(since)})`));
+  if (until !== undefined) facts.append(element("span", {}, `until ${local(until)} (${fromNow(until)})`));
   facts.append(...runs.map((run) => link(runPath(run), run.run_id, run.state)));
   facts.append(...tasks.map((task) => link(taskPath(task), taskName(task), task.state)));
   const item = element("li", { className: "reason" }, element("p", {}, message));
@@ -60,6 +61,21 @@ function itemOf(reason: Reason): HTMLLIElement {
 }
 
 const local = (at: string): string => new Date(at).toLocaleString();
+
+const UNITS = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+] as const;
+const relative = new Intl.RelativeTimeFormat();
+
+/** "in 5 hours", "2 minutes ago". */
+function fromNow(at: string): string {
+  const seconds = (Date.parse(at) - Date.now()) / 1000;
+  const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
+  return relative.format(Math.trunc(seconds / size), unit);
+}
+
 const runPath = ({ dag_id, run_id }: Pick<NamedRun, "dag_id" | "run_id">): string =>
   `/dags/${encodeURIComponent(dag_id)}/runs/${encodeURIComponent(run_id)}`;
 const taskPath = (task: NamedTaskInstance): string =>
