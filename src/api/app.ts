@@ -46,6 +46,11 @@ export interface AppConfig {
 }
 
 const BODY_LIMIT_BYTES = 64 * 1024 * 1024;
+/** Of the login, where everybody may send something. */
+const LOGIN_BODY_LIMIT_BYTES = 64 * 1024;
+/** Who takes longer to send the headers, or all of a request, is answered 408: slow clients must not hold memory for ever. */
+const HEADERS_TIMEOUT_MS = 30_000;
+const REQUEST_TIMEOUT_MS = 120_000;
 
 /** The HTTP server's whole application; the caller listens with it and closes it. */
 export function createApp(context: ApiContext, config: AppConfig): FastifyInstance {
@@ -53,6 +58,8 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
     loggerInstance: context.kit.logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: 5_000 },
     trustProxy: config.trustProxy ?? false,
     forceCloseConnections: true,
     requestIdHeader: false,
@@ -68,6 +75,9 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.setErrorHandler((error: FastifyError, request, reply) => answerError(error, request, reply));
   registerBodyParsers(app);
+  app.addHook("onRoute", (route) => {
+    if (route.url.startsWith("/auth/")) route.bodyLimit = LOGIN_BODY_LIMIT_BYTES;
+  });
   app.addHook("onRequest", async (request, reply) => {
     reply
       .header("x-request-id", request.id)

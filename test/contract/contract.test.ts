@@ -1,12 +1,15 @@
 import { execFile } from "node:child_process";
-import { cpSync } from "node:fs";
+import { cpSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import fc from "fast-check";
+import { SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parse } from "yaml";
 import { createLiteHome, ADMIN, PASSWORD, type Lite, type LiteHome } from "../support/lite.ts";
 import { testPython } from "../support/python.ts";
 import { airflowClient } from "../release/tools.ts";
+import { get, MALFORMED, open, raw, TRICKS } from "./bad-input.ts";
 import { CHANGES } from "./changes.ts";
 import { Contract, type Call } from "./contract.ts";
 import { readDocument, type Operation } from "./openapi.ts";
@@ -233,6 +236,100 @@ describe("what a populated server answers is what Airflow's OpenAPI says", () =>
     const called = new Set([...CHANGES.map(([name]) => name), ...Object.keys(REFUSED)]);
     const forgotten = contract.operations.filter(({ name, method }) => method !== "GET" && !called.has(name));
     expect(forgotten.map(({ name }) => name)).toEqual([]);
+  });
+});
+
+describe("bad input", () => {
+  const answers = async () => expect((await contract.ask("GET /api/v2/version")).status).toBe(200);
+  const withToken = async (value: string) => {
+    const headers = { authorization: `Bearer ${value}` };
+    return (await fetch(`${lite.base}/api/v2/dags`, { headers })).status;
+  };
+
+  it("as a token lets nobody in", async () => {
+    const config = parse(readFileSync(join(home.home, "config.yaml"), "utf8")) as { jwt_secret: string };
+    const signed = (claims: Record<string, unknown>, alg = "HS512", secret = config.jwt_secret) => {
+      const now = Math.floor(Date.now() / 1000);
+      const whole = { sub: ADMIN, aud: "apache-airflow", iat: now, nbf: now, exp: now + 60, ...claims };
+      return new SignJWT(whole).setProtectedHeader({ alg }).sign(new TextEncoder().encode(secret));
+    };
+    expect(await withToken(await signed({}))).toBe(200);
+    expect(await withToken(await signed({ exp: 1 }))).toBe(401);
+    const encoded = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
+    const [, payload = "", signature = ""] = (await signed({})).split(".");
+    for (const forged of [
+      await signed({ aud: "urn:airflow.apache.org:task" }),
+      await signed({ sub: "somebody" }),
+      await signed({ nbf: 99_999_999_999 }),
+      await signed({}, "HS256"),
+      await signed({}, "HS512", "another secret, as long as the one that this server has in its config"),
+      `${encoded({ alg: "none" })}.${payload}.`,
+      `${encoded({ alg: "none" })}.${payload}.${signature}`,
+      "a.b.c",
+      "x".repeat(8_000),
+    ]) {
+      expect([forged, await withToken(forged)]).toEqual([forged, 403]);
+    }
+  });
+
+  it("as a body is refused, however large or deep it is", async () => {
+    const post = async (path: string, body: string | ReadableStream) => {
+      const headers = { authorization: `Bearer ${contract.token}`, "content-type": "application/json" };
+      const response = await fetch(lite.base + path, { method: "POST", headers, body, duplex: "half" });
+      return [response.status, await response.json()];
+    };
+    const tooLarge = [413, { detail: "Request Entity Too Large" }];
+    expect(await post("/auth/token", `{"username": "${"x".repeat(70_000)}", "password": "x"}`)).toEqual(tooLarge);
+    const chunk = new Uint8Array(1 << 20).fill(32);
+    let sent = 0;
+    const endless = new ReadableStream<Uint8Array>({
+      pull(stream) {
+        sent += 1;
+        if (sent > 80) stream.close();
+        else stream.enqueue(chunk);
+      },
+    });
+    await expect(post("/api/v2/variables", endless).catch(() => tooLarge)).resolves.toEqual(tooLarge);
+    for (const depth of [501, 100_000]) {
+      const deep = `{"key": "deep", "value": ${"[".repeat(depth)}${"]".repeat(depth)}}`;
+      const unread = [400, { detail: "There was an error parsing the body" }];
+      expect(await post("/api/v2/variables", deep)).toEqual(unread);
+      expect(await post("/auth/token", deep.slice(0, 60_000))).toEqual(unread);
+    }
+    expect(
+      (await post("/api/v2/variables", `{"key": "deep", "value": ${"[".repeat(400)}"\\"]["${"]".repeat(400)}}`))[0],
+    ).toBe(201);
+    await answers();
+  });
+
+  it("as a path reads nothing that is not served", async () => {
+    for (const path of TRICKS) {
+      const { status, text } = await raw(lite.base, get(path));
+      expect([path, status, text.includes("root:")]).toEqual([
+        path,
+        expect.toSatisfy((code: number) => code === 200 || (code >= 400 && code < 500)),
+        false,
+      ]);
+      if (status === 200) expect(text).toContain("<!doctype html>");
+    }
+    await answers();
+  });
+
+  it("as something that is no HTTP is answered by 4xx", async () => {
+    for (const text of MALFORMED) {
+      const { status } = await raw(lite.base, text);
+      expect([text.slice(0, 60), Math.floor(status / 100)]).toEqual([text.slice(0, 60), 4]);
+    }
+    await answers();
+  });
+
+  it("as hundreds of connections that never say anything, or only half of it, keeps nobody out", async () => {
+    const half = "POST /auth/token HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{";
+    const idle = await Promise.all(Array.from({ length: 600 }, () => open(lite.base)));
+    idle.forEach((socket, index) => index % 3 > 0 && socket.write(half.slice(0, index % 3 === 1 ? 30 : half.length)));
+    await answers();
+    for (const socket of idle) socket.destroy();
+    await answers();
   });
 });
 

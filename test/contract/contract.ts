@@ -22,12 +22,12 @@ export class Contract {
   /** Values for the parameters of paths. */
   readonly known: Record<string, string | number> = {};
   readonly #base: string;
-  readonly #token: string;
+  readonly token: string;
   readonly #byName = new Map(this.operations.map((operation) => [operation.name, operation]));
 
   constructor(base: string, token: string) {
     this.#base = base;
-    this.#token = token;
+    this.token = token;
   }
 
   /** `operation` is a method and a path as the OpenAPI document writes it. */
@@ -57,7 +57,7 @@ export class Contract {
       redirect: "manual",
       headers: {
         accept: "application/json",
-        authorization: `Bearer ${this.#token}`,
+        authorization: `Bearer ${this.token}`,
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...headers,
       },
