@@ -46,7 +46,7 @@ export class PasswordCheck {
   }
 
   async #verify(hash: string, password: string): Promise<boolean> {
-    if (this.#running >= PARALLEL) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    while (this.#running >= PARALLEL) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     this.#running += 1;
     try {
       return await verify(hash, password);

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
+import { SignJWT } from "jose";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
@@ -9,7 +10,7 @@ import { EventBus } from "../../domain/events.ts";
 import type { Role } from "../../domain/user.ts";
 import { systemClock } from "../../kit/clock.ts";
 import { fernet, newFernetKey } from "../../kit/fernet.ts";
-import { addMicros, type Instant } from "../../kit/instant.ts";
+import { addMicros, instantMs, type Instant } from "../../kit/instant.ts";
 import { hashPassword } from "../../kit/password.ts";
 import { deleteUser, updateUser } from "../../store/users.ts";
 import { createApp } from "../app.ts";
@@ -167,6 +168,58 @@ describe("users", () => {
     await asAdmin("PATCH", "/renew", { active: false });
     expect(await asked(renewed)).toBe(403);
     expect(await logIn("renew")).toBeUndefined();
+  });
+});
+
+describe("tokens", () => {
+  const seconds = () => Math.floor(instantMs(now) / 1000);
+  /** As the server makes them, but for what is said. */
+  const sign = (claims: Record<string, unknown>, key = "test-secret", alg = "HS512") =>
+    new SignJWT({ aud: "apache-airflow", nbf: seconds(), iat: seconds(), exp: seconds() + 60, ...claims })
+      .setProtectedHeader({ alg })
+      .sign(new TextEncoder().encode(key));
+  const refused = '{"detail":"Invalid JWT token"}';
+
+  it("that somebody else has made, or for something else, or for nobody, are refused", async () => {
+    await make("vera", "VIEWER");
+    await make("otto", "OP");
+    const sessions = await database.pool.query<{ name: string; session_key: string }>(
+      "select name, session_key from users where name in ('vera', 'otto')",
+    );
+    const sid = (name: string) => sessions.rows.find((row) => row.name === name)?.session_key;
+    const none = Buffer.from('{"alg":"none"}').toString("base64url");
+    const [, claims = "", signature = ""] = (await sign({ sub: ADMIN })).split(".");
+    const tokens: Record<string, string> = {
+      "no algorithm": `${none}.${claims}.`,
+      "no algorithm, but a signature": `${none}.${claims}.${signature}`,
+      "another key": await sign({ sub: ADMIN, role: "admin" }, "another-secret"),
+      "another algorithm": await sign({ sub: ADMIN, role: "admin" }, "test-secret", "HS256"),
+      "another audience": await sign({ sub: ADMIN, aud: "urn:airflow.apache.org:task" }),
+      "no audience": await sign({ sub: ADMIN, aud: undefined }),
+      "no end": await sign({ sub: ADMIN, exp: undefined }),
+      "not yet": await sign({ sub: ADMIN, nbf: seconds() + 60 }),
+      nobody: await sign({ role: "admin" }),
+      "a user without a session": await sign({ sub: "otto", role: "op" }),
+      "another's session": await sign({ sub: "vera", role: "op", sid: sid("otto") }),
+      "the admin in a user's session": await sign({ sub: ADMIN, role: "admin", sid: sid("otto") }),
+      "a session that is no text": await sign({ sub: "otto", role: "op", sid: [sid("otto")] }),
+      "too much": `${claims}.`.repeat(3_000),
+    };
+    for (const [what, token] of Object.entries(tokens)) {
+      const answer = await ask(token, "GET", "/api/v2/variables");
+      expect([what, answer.statusCode, answer.body]).toEqual([what, 403, refused]);
+    }
+    expect((await ask(await sign({ sub: ADMIN, exp: seconds() - 60 }), "GET", "/ui/auth/me")).statusCode).toBe(401);
+  });
+
+  it("give the role that their user has, whatever they say", async () => {
+    await make("walt", "VIEWER");
+    const { rows } = await database.pool.query<{ session_key: string }>(
+      "select session_key from users where name = 'walt'",
+    );
+    const token = await sign({ sub: "walt", role: "admin", sid: rows[0]?.session_key });
+    expect((await ask(token, "GET", "/ui/auth/me")).statusCode).toBe(200);
+    expect(await asked(token)).toBe(403);
   });
 });
 
