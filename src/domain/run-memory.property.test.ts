@@ -9,6 +9,7 @@ import type { Decision, InstanceSnapshot } from "./decision.ts";
 import { RunMemory } from "./run-memory.ts";
 import { parseSerializedDag } from "./serialized-dag.ts";
 import { isFinished, type TaskInstanceState } from "./states.ts";
+import { isOpen } from "./task-rows.ts";
 import { graphOf, mappedOver, newIds, NOW } from "./test-support/graphs.ts";
 import { randomDag, type RandomDag } from "../../test/support/random-graphs.ts";
 
@@ -144,6 +145,36 @@ it("replaying from the database gives the same state as memory: what was stored 
       });
     }),
     { numRuns: 300 },
+  );
+});
+
+it("explains what it decided: what it left where it was is blocked, and what blocks it is there", () => {
+  fc.assert(
+    fc.property(aRun, ({ graph, choices }) => {
+      play(graph, choices, (player) => {
+        const before = player.reloaded();
+        player.decide();
+        const explained = (run: RunMemory, { taskId, mapIndex }: InstanceSnapshot) => {
+          run.setLengths(player.told);
+          return run.explain(taskId, mapIndex, player.now);
+        };
+        // What could move at once did; an unexpanded one may be gone.
+        const states = new Map([...player.run.instances()].map(({ id, state }) => [id, state]));
+        for (const ti of before.instances()) {
+          if (!isOpen(ti.state) || explained(before, ti)?.judgement.kind === "blocked") continue;
+          expect(isOpen(states.get(ti.id) ?? "removed")).toBe(false);
+        }
+        const after = player.reloaded();
+        for (const ti of after.instances()) {
+          if (!isOpen(ti.state)) continue;
+          const explanation = explained(after, ti);
+          expect(explanation?.judgement.kind).toBe("blocked");
+          if (explanation?.judgement.kind !== "blocked" || explanation.judgement.by !== "trigger-rule") continue;
+          expect(explanation.upstream.length).toBeGreaterThan(0);
+        }
+      });
+    }),
+    { numRuns: 200 },
   );
 });
 

@@ -27,6 +27,12 @@ export async function dagStanding(db: Database, dagId: string): Promise<DagStand
   return rows[0];
 }
 
+/** Names of the files that cannot be imported. */
+export async function brokenFiles(db: Database): Promise<string[]> {
+  const rows = await db.selectFrom("import_error").select("filename").orderBy("filename").limit(100).execute();
+  return rows.map(({ filename }) => filename);
+}
+
 export interface RunStanding {
   id: number;
   dag_id: string;

@@ -102,12 +102,17 @@ describe("a DAG", () => {
 
   it("has no schedule, or was never read, or is not there", async () => {
     const { db } = database;
+    api.user = { name: "viewer", role: "VIEWER" };
     const { dag_id: dagId } = await makeDag(db);
     expect(codes(await why(dagId))).toEqual(["no_version"]);
     await makeVersion(db, { dag_id: dagId });
     expect(codes(await why(dagId))).toEqual(["no_schedule"]);
     expect((await api.get("/api/leoflow/why/nobody")).json()).toEqual({
       detail: "The Dag with ID: `nobody` was not found",
+    });
+    await db.insertInto("import_error").values({ filename: "broken.py", stacktrace: "", timestamp: NOON }).execute();
+    expect((await api.get("/api/leoflow/why/nobody")).json()).toEqual({
+      detail: "The Dag with ID: `nobody` was not found. Files that cannot be imported: broken.py",
     });
     expect((await api.get(`/api/leoflow/why/${dagId}/nobody`)).statusCode).toBe(404);
   });

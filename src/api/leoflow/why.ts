@@ -1,6 +1,13 @@
 import { Type } from "typebox";
 import { isFinished } from "../../domain/states.ts";
-import { dagStanding, liveRunsOf, runStanding, type DagStanding, type RunStanding } from "../../store/waiting-work.ts";
+import {
+  brokenFiles,
+  dagStanding,
+  liveRunsOf,
+  runStanding,
+  type DagStanding,
+  type RunStanding,
+} from "../../store/waiting-work.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import { dagRunNotFound } from "../public/dag-lookup.ts";
@@ -46,8 +53,11 @@ export function whyRoutes(app: TypedApp, context: ApiContext): void {
 
 async function requireDag({ db }: ApiContext, dagId: string): Promise<DagStanding> {
   const standing = await dagStanding(db, dagId);
-  if (!standing) throw notFound(`The Dag with ID: \`${dagId}\` was not found`);
-  return standing;
+  if (standing) return standing;
+  // It may be in one of these.
+  const { shown, more } = named(await brokenFiles(db));
+  const broken = shown.length === 0 ? "" : `. Files that cannot be imported: ${listed(shown, more)}`;
+  throw notFound(`The Dag with ID: \`${dagId}\` was not found${broken}`);
 }
 
 async function requireRun(context: ApiContext, { dag_id, run_id }: { dag_id: string; run_id: string }) {
