@@ -63,7 +63,7 @@ afterAll(async () => {
 });
 
 beforeEach(() => {
-  api.user = { name: "ann", role: "USER" };
+  api.user = { name: "ann", role: "ADMIN" };
 });
 
 const FILE = `/api/leoflow/files/dags/${encodeURIComponent("ä b.py")}`;
@@ -119,8 +119,8 @@ describe("/api/leoflow/files", () => {
     }
   });
 
-  it("is for those who may edit DAGs", async () => {
-    api.user = { name: "eve", role: "VIEWER" };
+  it("is for admins", async () => {
+    api.user = { name: "eve", role: "OP" };
     const codes = await Promise.all([
       api.get("/api/leoflow/files"),
       api.get(FILE),
@@ -136,12 +136,12 @@ describe("/api/leoflow/files", () => {
 
 describe("our own pages", () => {
   it("are a plugin's views, as far as the user may open them", () => {
-    const views = (role: "VIEWER" | "USER" | "ADMIN", context = api.context) =>
+    const views = (role: "OP" | "ADMIN", context = api.context) =>
       leoflowPlugin(context, { name: "ann", role }).external_views.map(
         ({ name, destination }) => `${name}:${destination}`,
       );
-    expect(views("USER")).toEqual(expect.arrayContaining(["Editor:nav", "Editor:dag"]));
-    expect(views("VIEWER")).not.toContain("Editor:nav");
+    expect(views("ADMIN")).toEqual(expect.arrayContaining(["Editor:nav", "Editor:dag"]));
+    expect(views("OP")).not.toContain("Editor:nav");
     expect(views("ADMIN", { ...api.context, files: undefined })).not.toContain("Editor:nav");
     const routes = PAGES.flatMap((page) => page.views.map(({ url_route }) => url_route));
     expect(new Set(routes).size).toBe(routes.length);

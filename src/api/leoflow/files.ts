@@ -6,10 +6,10 @@ import { ApiError } from "../errors.ts";
 import { FileRefusal, type RefusalReason } from "./files-contract.ts";
 
 /**
- * Who may see and change the workspace's files: SimpleAuthManager lets USER edit DAGs. Others read DAG files on their Code
- * page; a workspace may hold more than those.
+ * Who may see and change the workspace's files. What is written there runs as Leoflow's own user of the system, who can read
+ * the keys in config.yaml: it is not for those who may only trigger and clear. DAG files can be read on their Code page.
  */
-export const EDITOR_ROLE = "USER";
+export const EDITOR_ROLE = "ADMIN";
 
 /** 2 MB of text, each character written as \uXXXX. */
 const BODY_LIMIT_BYTES = 13 * 1024 * 1024;
