@@ -1,8 +1,10 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { badRequest, unprocessable } from "./errors.ts";
+import { ApiError, badRequest, unprocessable } from "./errors.ts";
 
 /** Lists and objects in each other. Python's json gives up at about 990; what is read here is walked more than once. */
 const MAXIMUM_DEPTH = 500;
+/** Members of all lists and objects: their number, not their length, is what keeps everybody else waiting. */
+const MAXIMUM_MEMBERS = 500_000;
 
 const texts = new WeakMap<FastifyRequest, string>();
 
@@ -23,8 +25,8 @@ export function registerBodyParsers(app: FastifyInstance): void {
     if (body.trim() === "") return done(null, undefined);
     const isForm = request.headers["content-type"]?.startsWith("application/x-www-form-urlencoded");
     if (isForm && !/^\s*[[{]/.test(body)) return done(null, Object.fromEntries(new URLSearchParams(body)));
-    // FastAPI's words for what Python's json cannot read.
-    if (isTooDeep(body)) return done(badRequest("There was an error parsing the body"));
+    const fault = faultOf(body);
+    if (fault) return done(fault);
     try {
       done(null, JSON.parse(body) as unknown);
     } catch (error) {
@@ -33,9 +35,11 @@ export function registerBodyParsers(app: FastifyInstance): void {
   });
 }
 
-function isTooDeep(text: string): boolean {
-  if (text.length <= 2 * MAXIMUM_DEPTH) return false;
+/** What must not even be parsed. */
+function faultOf(text: string): ApiError | null {
+  if (text.length <= 2 * MAXIMUM_DEPTH) return null;
   let depth = 0;
+  let members = 0;
   let quoted = false;
   for (let at = 0; at < text.length; at += 1) {
     const sign = text[at];
@@ -44,10 +48,15 @@ function isTooDeep(text: string): boolean {
       if (sign === "\\") at += 1;
     } else if (sign === "[" || sign === "{") {
       depth += 1;
-      if (depth > MAXIMUM_DEPTH) return true;
+      // FastAPI's words for what Python's json cannot read.
+      if (depth > MAXIMUM_DEPTH) return badRequest("There was an error parsing the body");
     } else if (sign === "]" || sign === "}") depth -= 1;
+    else if (sign === ",") {
+      members += 1;
+      if (members > MAXIMUM_MEMBERS) return new ApiError(413, "Request Entity Too Large");
+    }
   }
-  return false;
+  return null;
 }
 
 function jsonInvalid(error: unknown): Error {

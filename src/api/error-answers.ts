@@ -14,7 +14,8 @@ export function answerError(
   const database = databaseAnswer(error);
   if (database) {
     const id = randomBytes(6).toString("hex");
-    request.log.error({ err: error, errorId: id, method: request.method, url: request.url }, "a request failed");
+    const level = database.status < 500 ? "warn" : "error";
+    request.log[level]({ err: error, errorId: id, method: request.method, url: request.url }, "a request failed");
     const message =
       "Serious error when handling your request. Check logs for more details - " +
       `you will find it in api server when you look for ID ${id}`;
@@ -33,7 +34,10 @@ const clientErrors: Record<string, string> = {
 
 const NO_CONNECTION = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "57P01", "57P03"]);
 
-/** PostgreSQL's errors, by SQLSTATE: 23505 unique_violation, class 22 data_exception. */
+/**
+ * PostgreSQL's errors, by SQLSTATE: 23505 unique_violation, class 22 data_exception, class 54 program_limit_exceeded, and
+ * 08P01 protocol_violation, which is what more than 65,535 values come to.
+ */
 function databaseAnswer(
   error: Error & { code?: string; severity?: string },
 ): { status: number; reason: string } | null {
@@ -41,6 +45,6 @@ function databaseAnswer(
   if (NO_CONNECTION.has(code)) return { status: 503, reason: "Database not reachable" };
   if (error.severity === undefined || !/^[0-9A-Z]{5}$/.test(code)) return null;
   if (code === "23505") return { status: 409, reason: "Unique constraint violation" };
-  if (code.startsWith("22")) return { status: 422, reason: "Value rejected by database" };
+  if (/^(22|54|08P01)/.test(code)) return { status: 422, reason: "Value rejected by database" };
   return { status: 500, reason: "Database error" };
 }

@@ -25,6 +25,9 @@ export interface RouteSchema {
   default?: unknown;
 }
 
+/** A list of a million wrong items is told of by its first ones. */
+const MAXIMUM_ISSUES = 1_000;
+
 type Location = readonly (string | number)[];
 export type Checked = { ok: true; value: unknown } | { ok: false; issues: ValidationIssue[] };
 
@@ -154,6 +157,7 @@ function checkObject(schema: RouteSchema, value: unknown, loc: Location): Checke
     }
   }
   for (const [name, member] of Object.entries(value)) {
+    if (issues.length >= MAXIMUM_ISSUES) break;
     if (Object.hasOwn(properties, name)) continue;
     if (rest === false) {
       issues.push({
@@ -175,8 +179,14 @@ function define(made: Record<string, unknown>, name: string, value: unknown): vo
 function checkArray(schema: RouteSchema, value: unknown, loc: Location): Checked {
   if (!Array.isArray(value)) return bad("list_type", loc, "Input should be a valid list", value);
   const items = schema.items ?? {};
-  const results = value.map((item, index) => check(items, item, [...loc, index]));
-  const issues = results.flatMap((result) => (result.ok ? [] : result.issues));
+  const made: unknown[] = [];
+  const issues: ValidationIssue[] = [];
+  for (const [index, item] of value.entries()) {
+    const result = check(items, item, [...loc, index]);
+    if (result.ok) made.push(result.value);
+    else issues.push(...result.issues);
+    if (issues.length >= MAXIMUM_ISSUES) break;
+  }
   if (issues.length > 0) return { ok: false, issues };
   if (schema.minItems !== undefined && value.length < schema.minItems) {
     const msg = `List should have at least ${schema.minItems} item${schema.minItems === 1 ? "" : "s"} after validation, not ${value.length}`;
@@ -194,7 +204,7 @@ function checkArray(schema: RouteSchema, value: unknown, loc: Location): Checked
       actual_length: value.length,
     });
   }
-  return good(results.map((result) => (result.ok ? result.value : undefined)));
+  return good(made);
 }
 
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}(:?\d{2})?)?)?$/i;

@@ -40,7 +40,7 @@ async function token(): Promise<string> {
 }
 
 /** Per operation; by hand with many more, and other seeds. */
-const RANDOM_CALLS = Number(process.env["LEOFLOW_CONTRACT_CALLS"] ?? 12);
+const RANDOM_CALLS = Number(process.env["LEOFLOW_CONTRACT_CALLS"] ?? 8);
 const RANDOM_SEED = Number(process.env["LEOFLOW_CONTRACT_SEED"] ?? 6);
 
 const RUNS = "/api/v2/dags/{dag_id}/dagRuns";
