@@ -16,11 +16,10 @@ export function guardLeaving(unsaved: () => readonly string[]): void {
     event.preventDefault();
     event.stopPropagation();
   };
-  const windows = new Set<Window>([window, outer]);
-  for (const each of windows) each.addEventListener("beforeunload", onUnload);
+  outer.addEventListener("beforeunload", onUnload);
   if (outer !== window) outer.document.addEventListener("click", onClick, true);
   window.addEventListener("pagehide", () => {
-    for (const each of windows) each.removeEventListener("beforeunload", onUnload);
+    outer.removeEventListener("beforeunload", onUnload);
     outer.document.removeEventListener("click", onClick, true);
   });
 }

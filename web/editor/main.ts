@@ -88,6 +88,7 @@ const text = editor.create(textArea, {
   scrollBeyondLastLine: false,
   fixedOverflowWidgets: true,
   glyphMargin: true,
+  bracketPairColorization: { enabled: false },
   model: null,
 });
 text.onDidChangeModelContent(() => {
@@ -314,7 +315,7 @@ async function remove(): Promise<void> {
   if (!selected) return;
   const { path: gone, kind } = selected;
   const inside = entries.filter((entry) => entry.kind === "file" && entry.path.startsWith(`${gone}/`)).length;
-  const what = kind === "file" ? gone : `the folder ${gone} with all that is in it (${inside} files shown)`;
+  const what = kind === "file" ? gone : `the folder ${gone} with all that is in it (${counted(inside, "file")} shown)`;
   const sure = await choose(`Delete ${what}? This cannot be undone.`, [
     { label: "Cancel", value: false },
     { label: "Delete", value: true, primary: true },
@@ -330,6 +331,8 @@ async function remove(): Promise<void> {
   say(`Deleted ${gone}.`);
   draw();
 }
+
+const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 const within = (place: string) =>
   [...buffers.values()].filter(({ file }) => file.path === place || file.path.startsWith(`${place}/`));
@@ -363,7 +366,7 @@ async function search(signal: AbortSignal): Promise<void> {
     ...found.matches.map((match) =>
       row(`${match.path}:${match.line}`, match.text.trim(), () => open(match.path, match.line)),
     ),
-    element("p", { className: "hint muted" }, found.truncated ? "… and more" : `${found.matches.length} lines`),
+    element("p", { className: "hint muted" }, found.truncated ? "… and more" : counted(found.matches.length, "line")),
   );
 }
 

@@ -1,3 +1,5 @@
+import { openAround } from "./navigate.ts";
+
 /** An answer that is not a success; the message is fit to be shown. */
 export class RequestError extends Error {
   readonly status: number;
@@ -61,6 +63,6 @@ function parsed(text: string): unknown {
 }
 
 function signIn(): void {
-  const top = window.parent.location;
-  top.assign(`/api/v2/auth/login?${new URLSearchParams({ next: top.href }).toString()}`);
+  const { href } = window.parent.location;
+  openAround(`/api/v2/auth/login?${new URLSearchParams({ next: href }).toString()}`);
 }
