@@ -88,7 +88,7 @@ const text = editor.create(textArea, {
   scrollBeyondLastLine: false,
   fixedOverflowWidgets: true,
   glyphMargin: true,
-  bracketPairColorization: { enabled: false },
+  matchBrackets: "never",
   model: null,
 });
 text.onDidChangeModelContent(() => {
@@ -181,6 +181,8 @@ async function open(filePath: string, line: number | null = null): Promise<void>
     const uri = Uri.file(`/${filePath}`);
     const language = content.length > LONG_LINES_BYTES ? "plaintext" : undefined;
     const model = editor.getModel(uri) ?? editor.createModel(content, language, uri);
+    // Monaco 0.57 has tokens that do not fit their line at times, and then its parser of brackets never ends.
+    model.updateOptions({ bracketColorizationOptions: { enabled: false, independentColorPoolPerBracketType: false } });
     buffer = { file, model, tag, savedVersion: model.getAlternativeVersionId(), view: null };
     buffers.set(filePath, buffer);
     const draft = draftOf(filePath);
