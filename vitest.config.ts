@@ -7,6 +7,7 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",
-    maxWorkers: 2,
+    // Tests wait for processes as often as they work: three share two cores.
+    maxWorkers: 3,
   },
 });
