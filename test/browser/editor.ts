@@ -38,6 +38,9 @@ export const editor: Check = {
     await frame.locator(".problem").first().waitFor({ state: "detached", timeout: 30_000 });
     await visit.settle();
     await visit.open(`${dagPath(subject)}/code`);
+    // The viewer draws only what is in sight.
+    await page.locator(".view-lines").first().click();
+    await page.keyboard.press("Control+End");
     await shown(text(page, /mended\s+in\s+the\s+editor/));
   },
 };

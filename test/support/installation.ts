@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import pg from "pg";
+import type pg from "pg";
 import { pino } from "pino";
 import { createBackup } from "../../src/backup/create-backup.ts";
 import { connectionEnvironment } from "../../src/backup/pg-dump.ts";
@@ -23,6 +23,7 @@ import { newFernetKey, fernet } from "../../src/kit/fernet.ts";
 import { startingPostgres, type Datastore } from "../../src/lite/datastore.ts";
 import type { LeoflowPaths } from "../../src/lite/paths.ts";
 import { silentProgress } from "../../src/lite/progress.ts";
+import { openDatabase } from "../../src/store/database.ts";
 import { migrate } from "../../src/store/migrate.ts";
 
 const run = promisify(execFile);
@@ -81,9 +82,9 @@ export async function makeInstallation(paths: LeoflowPaths, label: string, works
   await onDatabase(paths, () => Promise.resolve());
   appendFileSync(join(paths.managedPostgres, "data/postgresql.conf"), "fsync = off\n");
   await onDatabase(paths, async (client, { database }) => {
-    const pool = new pg.Pool({ ...database, max: 1 });
-    await migrate(pool);
-    await pool.end();
+    const opened = openDatabase({ ...database, maxConnections: 1 });
+    await migrate(opened.pool);
+    await opened.close();
     await client.query("insert into variable (key, val, is_encrypted) values ($1, $2, true)", [
       `of-${label}`,
       fernet(fernetKey).encrypt(`secret of ${label}`),

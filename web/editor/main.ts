@@ -98,6 +98,11 @@ text.onDidChangeModelContent(() => {
   else dropDraft(file.path);
   draw();
 });
+// An error's line above takes room: what is being written stays in sight.
+text.onDidLayoutChange(() => {
+  const position = text.getPosition();
+  if (position && text.hasTextFocus()) text.revealPosition(position);
+});
 followTheme((dark) => editor.setTheme(dark ? "vs-dark" : "vs"));
 guardLeaving(() => [...buffers.values()].filter(isUnsaved).map(({ file }) => file.path));
 
