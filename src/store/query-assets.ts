@@ -179,14 +179,16 @@ export const EVENT_SORTABLE: Sortable = {
   timestamp: column("event.timestamp"),
 };
 
-// Of the events of a run only the last triggered it.
+// Of the events of a run only the last triggered it. A run that has not started yet would break Airflow's own document, in
+// which every one has a start.
 const EVENT_COLUMNS = sql`event.id, event.asset_id, asset.uri, asset.name, asset."group", event.extra, event.source_task_id,
   event.source_dag_id, event.source_run_id, event.source_map_index, event.timestamp, event.partition_key, (
     select coalesce(jsonb_agg(jsonb_build_object(${CREATED_RUN_FIELDS},
       'triggering', event.id = (
         select e.id from dagrun_asset_event l join asset_event e on e.id = l.event_id
         where l.dag_run_id = r.id order by e.timestamp desc, e.id desc limit 1)) order by r.id), '[]')
-    from dagrun_asset_event made join dag_run r on r.id = made.dag_run_id where made.event_id = event.id) as created_dagruns
+    from dagrun_asset_event made join dag_run r on r.id = made.dag_run_id
+    where made.event_id = event.id and r.start_date is not null) as created_dagruns
   from asset_event event left join asset on asset.id = event.asset_id`;
 
 export interface AssetEventQuery {
