@@ -7,6 +7,7 @@ import { constants, createBrotliCompress, createGzip } from "node:zlib";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { acceptedEncoding, type Encoding } from "./compression.ts";
 import { ApiError } from "./errors.ts";
+import { isFresh } from "./revalidation.ts";
 import type { ApiContext } from "./context.ts";
 
 const TYPES: Record<string, string> = {
@@ -186,9 +187,4 @@ export async function sendFile(
     .header("content-encoding", packed && encoding ? encoding : "identity")
     .header("content-length", bytes);
   return reply.send(createReadStream(path));
-}
-
-function isFresh(request: FastifyRequest, tag: string): boolean {
-  const given = request.headers["if-none-match"] ?? "";
-  return given.split(",").some((one) => one.trim().replace(/^W\//, "") === `"${tag}"`);
 }
