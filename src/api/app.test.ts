@@ -7,11 +7,10 @@ import { hash } from "@node-rs/argon2";
 import type { FastifyInstance } from "fastify";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { bareContext } from "../../test/support/api.ts";
 import { createTestDatabase, type TestDatabase } from "../../test/support/database.ts";
 import { addMicros, type Instant } from "../kit/instant.ts";
 import { systemClock } from "../kit/clock.ts";
-import { fernet, newFernetKey } from "../kit/fernet.ts";
-import { EventBus } from "../domain/events.ts";
 import { createUser, deleteUser, findLogin } from "../store/users.ts";
 import { createApp, type AppConfig } from "./app.ts";
 import { ApiError } from "./errors.ts";
@@ -30,20 +29,8 @@ const password = "correct horse battery staple";
 const bundle = `console.log(${JSON.stringify("leoflow ".repeat(2000))})`;
 
 function context(over: Partial<ApiContext> = {}): ApiContext {
-  return {
-    kit: { logger: pino({ level: "silent" }), clock },
-    db: database.db,
-    bus: new EventBus(),
-    secrets: fernet(newFernetKey()),
-    graph: () => Promise.reject(new Error("no graph here")),
-    askTimetable: () => Promise.reject(new Error("no Python here")),
-    logsDir: dir,
-    workspace: dir,
-    airflowPackageDir: join(dir, "site-packages"),
-    reparse: () => undefined,
-    python: () => Promise.reject(new Error("no Python here")),
-    ...over,
-  };
+  const kit = { logger: pino({ level: "silent" }), clock };
+  return bareContext(database.db, dir, { kit, airflowPackageDir: join(dir, "site-packages"), ...over });
 }
 
 async function makeApp(over: Partial<AppConfig> = {}): Promise<FastifyInstance> {

@@ -35,7 +35,7 @@ export const dagPath = ({ dagId }: Subject) => `/dags/${encodeURIComponent(dagId
 export const runPath = (subject: Subject) => `${dagPath(subject)}/runs/${encodeURIComponent(subject.runId)}`;
 export const taskPath = (subject: Subject) => `${runPath(subject)}/tasks/${encodeURIComponent(subject.taskId)}`;
 
-const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visible"));
+export const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visible"));
 
 /** Waits until the page's heading says this state; breadcrumbs and lists have badges, too. */
 const headingSays = (page: Page, state: string): Promise<void> =>

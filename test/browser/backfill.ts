@@ -1,7 +1,5 @@
 import type { Page } from "playwright-core";
-import { dagPath, shown, text, type Check } from "./actions.ts";
-
-const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visible"));
+import { dagPath, dialog, shown, text, type Check } from "./actions.ts";
 
 async function fillDate(page: Page, which: "first" | "last", date: string): Promise<void> {
   await dialog(page).getByText("Select date and time")[which]().click();

@@ -1,7 +1,4 @@
-import type { Page } from "playwright-core";
-import { dagPath, runPath, shown, taskPath, text, type Check } from "./actions.ts";
-
-const dialog = (page: Page) => page.getByRole("dialog").and(page.locator(":visible"));
+import { dagPath, dialog, runPath, shown, taskPath, text, type Check } from "./actions.ts";
 
 /** A task waits for a person, who answers; the run ends without a reload. */
 export const answerAction: Check = {

@@ -35,6 +35,24 @@ export interface TestApi {
   close(): Promise<void>;
 }
 
+/** A context of this database and this folder, without Python and without graphs; `over` replaces parts of it. */
+export function bareContext(db: Database, dir: string, over: Partial<ApiContext> = {}): ApiContext {
+  return {
+    kit: { logger: pino({ level: "silent" }), clock: systemClock },
+    db,
+    bus: new EventBus(),
+    secrets: fernet(newFernetKey()),
+    graph: () => Promise.reject(new Error("this test has no graphs")),
+    askTimetable: () => Promise.reject(new Error("this test has no Python")),
+    logsDir: dir,
+    workspace: dir,
+    airflowPackageDir: dir,
+    reparse: () => undefined,
+    python: () => Promise.reject(new Error("this test has no Python")),
+    ...over,
+  };
+}
+
 const ROLE_ORDER: readonly Role[] = ["VIEWER", "USER", "OP", "ADMIN"];
 
 /**
@@ -54,20 +72,12 @@ export async function createTestApi(
     events: [],
     reparsed: [],
     user: { name: "admin", role: "ADMIN" },
-    context: {
-      kit: { logger: pino({ level: "silent" }), clock: systemClock },
-      db,
+    context: bareContext(db, "/nonexistent", {
       bus,
-      secrets: fernet(newFernetKey()),
       graph: async (id) => (await versions.get(id)).graph,
-      askTimetable: () => Promise.reject(new Error("this test has no Python")),
-      logsDir: "/nonexistent",
-      workspace: "/nonexistent",
-      airflowPackageDir: "/nonexistent",
       reparse: (file) => void api.reparsed.push(file),
-      python: () => Promise.reject(new Error("this test has no Python")),
       ...parts,
-    },
+    }),
     request: (method, url, body, headers) =>
       api.app.inject({
         method,

@@ -2,13 +2,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bareContext } from "../../../test/support/api.ts";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
-import { EventBus } from "../../domain/events.ts";
 import { mayDo, ROLES, type Role } from "../../domain/user.ts";
-import { systemClock } from "../../kit/clock.ts";
-import { fernet, newFernetKey } from "../../kit/fernet.ts";
 import { hashPassword } from "../../kit/password.ts";
 import { createUser } from "../../store/users.ts";
 import { EditableFiles } from "../../lite/workspace-files.ts";
@@ -59,28 +56,12 @@ beforeAll(async () => {
   database = await createTestDatabase();
   dir = mkdtempSync(join(tmpdir(), "leoflow-access-test-"));
   const passwordHash = await hashPassword("a password");
-  app = createApp(
-    {
-      kit: { logger: pino({ level: "silent" }), clock: systemClock },
-      db: database.db,
-      bus: new EventBus(),
-      secrets: fernet(newFernetKey()),
-      graph: () => Promise.reject(new Error("no graph here")),
-      askTimetable: () => Promise.reject(new Error("no Python here")),
-      logsDir: dir,
-      workspace: dir,
-      airflowPackageDir: dir,
-      reparse: () => undefined,
-      python: () => Promise.reject(new Error("no Python here")),
-      files: new EditableFiles({ workspace: dir }),
-    },
-    {
-      adminEmail: "a@b",
-      adminPasswordHash: () => passwordHash,
-      jwtSecret: "test-secret",
-      cacheDir: join(dir, "cache"),
-    },
-  );
+  app = createApp(bareContext(database.db, dir, { files: new EditableFiles({ workspace: dir }) }), {
+    adminEmail: "a@b",
+    adminPasswordHash: () => passwordHash,
+    jwtSecret: "test-secret",
+    cacheDir: join(dir, "cache"),
+  });
   app.addHook("onRoute", ({ method, url }) => {
     // The users' routes are there already: only groups of routes are made as the app gets ready.
     if (url.startsWith("/api/leoflow/")) own.push(`${String(method)} ${url.replaceAll(/:\w+|\*/g, "1")}`);

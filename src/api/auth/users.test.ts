@@ -5,11 +5,10 @@ import type { FastifyInstance } from "fastify";
 import { SignJWT } from "jose";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bareContext } from "../../../test/support/api.ts";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
-import { EventBus } from "../../domain/events.ts";
 import type { Role } from "../../domain/user.ts";
 import { systemClock } from "../../kit/clock.ts";
-import { fernet, newFernetKey } from "../../kit/fernet.ts";
 import { addMicros, instantMs, type Instant } from "../../kit/instant.ts";
 import { hashPassword } from "../../kit/password.ts";
 import { deleteUser, updateUser } from "../../store/users.ts";
@@ -30,19 +29,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), "leoflow-users-test-"));
   const passwordHash = await hashPassword(PASSWORD);
   app = createApp(
-    {
-      kit: { logger: pino({ level: "silent" }), clock: { now: () => now } },
-      db: database.db,
-      bus: new EventBus(),
-      secrets: fernet(newFernetKey()),
-      graph: () => Promise.reject(new Error("no graph here")),
-      askTimetable: () => Promise.reject(new Error("no Python here")),
-      logsDir: dir,
-      workspace: dir,
-      airflowPackageDir: dir,
-      reparse: () => undefined,
-      python: () => Promise.reject(new Error("no Python here")),
-    },
+    bareContext(database.db, dir, { kit: { logger: pino({ level: "silent" }), clock: { now: () => now } } }),
     {
       adminEmail: ADMIN,
       adminPasswordHash: () => passwordHash,
