@@ -100,9 +100,9 @@ def _descendants(roots: list[int]) -> list[int]:
             continue
         children.setdefault(int(fields[1]), []).append(int(name))
     found: list[int] = []
-    todo = list(roots)
-    while todo:
-        pid = todo.pop()
+    pending = list(roots)
+    while pending:
+        pid = pending.pop()
         found.append(pid)
-        todo.extend(children.get(pid, ()))
+        pending.extend(children.get(pid, ()))
     return found

@@ -60,14 +60,14 @@ def workspace_modules(root: str, before: set[str]) -> set[str]:
 def lazily_imported(files: set[str], root: str) -> set[str]:
     """Workspace modules that the code of `files` imports only when it runs (inside functions), and what those import."""
     found: set[str] = set()
-    todo = [name for name in files if name.endswith(".py")]
-    while todo:
-        path = todo.pop()
+    pending = [name for name in files if name.endswith(".py")]
+    while pending:
+        path = pending.pop()
         for name in _imports(path, root):
             for file in _resolve(name, root):
                 if file not in files and file not in found:
                     found.add(file)
-                    todo.append(file)
+                    pending.append(file)
     return found
 
 
@@ -127,24 +127,24 @@ def template_names(dag: Any, root: str, recorder: ReadRecorder) -> set[str]:
     found = {name for name in recorder.files if endings and name.endswith(endings)}
     environment = dag.get_template_env()
     loader = environment.loader
-    todo: list[str] = []
+    pending: list[str] = []
     for name in found:
         with open(name, encoding="utf-8", errors="replace") as file:
-            todo.append(file.read())
+            pending.append(file.read())
     for task in dag.tasks:
         for field in task.template_fields or ():
             value = _field(task, field)
             if isinstance(value, str) and "{%" in value:
-                todo.append(value)
-    while todo and loader is not None:
-        for reference in _references(environment, todo.pop()):
+                pending.append(value)
+    while pending and loader is not None:
+        for reference in _references(environment, pending.pop()):
             try:
                 text, path, _ = loader.get_source(environment, reference)
             except Exception:
                 continue
             if path and path.startswith(prefix) and path not in found:
                 found.add(path)
-                todo.append(text)
+                pending.append(text)
     return found
 
 

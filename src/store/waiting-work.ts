@@ -2,8 +2,9 @@ import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Claim } from "../domain/slots.ts";
-import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
+import type { TaskInstanceState } from "../domain/states.ts";
 import type { Database } from "./database.ts";
+import type { LiveRunRow } from "./live-runs.ts";
 
 /** What is looked at to explain why something waits. All of it goes by the indexes of what is live: history costs nothing. */
 
@@ -33,18 +34,9 @@ export async function brokenFiles(db: Database): Promise<string[]> {
   return rows.map(({ filename }) => filename);
 }
 
-export interface RunStanding {
-  id: number;
-  dag_id: string;
-  run_id: string;
-  run_type: DagRunType;
-  state: DagRunState;
-  logical_date: Instant | null;
-  run_after: Instant;
-  start_date: Instant | null;
+/** A run, which may have ended, or have no version. */
+export interface RunStanding extends Omit<LiveRunRow, "dag_version_id" | "clear_number" | "dag_is_paused"> {
   end_date: Instant | null;
-  backfill_id: number | null;
-  backfill_ordinal: number | null;
   dag_version_id: string | null;
 }
 
