@@ -28,9 +28,10 @@ export interface CallbackOutcome {
 
 export const notesFile = (folder: string, dag: string): string => join(folder, dag);
 
+/** The whole lines of the file; a callback that has opened it and not yet written has noted nothing. */
 export function notesOf(folder: string, dag: string): string[] {
   const file = notesFile(folder, dag);
-  return existsSync(file) ? readFileSync(file, "utf8").trim().split("\n").sort() : [];
+  return existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(0, -1).sort() : [];
 }
 
 export async function outcomeOf(client: Client, folder: string, dag: string, runId: string): Promise<CallbackOutcome> {
