@@ -3,8 +3,9 @@ import type { Why } from "../api/leoflow/why-contract.ts";
 import { UserError } from "../kit/user-error.ts";
 import { runCommandWork, type CommandContext } from "./command-context.ts";
 import { paint, type Terminal } from "./terminal-progress.ts";
+import type { ServerOptions } from "./remote/server.ts";
 
-interface Options {
+interface Options extends ServerOptions {
   mapIndex?: string;
   json?: boolean;
 }
@@ -15,14 +16,15 @@ export function addWhyCommand(program: Command): void {
     .command("why")
     .summary("say why a DAG, a run or a task is not running")
     .description(
-      "Say why a DAG, a run or a task is not running: the rule that holds it, what it waits for and until when. Asks the Leoflow " +
-        "that runs from this home.",
+      "Say why a DAG, a run or a task is not running: the rule that holds it, what it waits for and until when.",
     )
     .argument("<dag>", "id of the DAG")
     .argument("[run]", "id of one of its runs")
     .argument("[task]", "id of a task in that run")
     .option("--map-index <number>", "one instance of a mapped task; all of them without it")
     .option("--json", "as JSON: {dag_id, reasons: [{code, message, …}]}")
+    .option("--server <url>", "the Leoflow to ask, instead of the one that was signed in to or runs from this home")
+    .option("--token <token>", "a user's token for it")
     .addHelpText(
       "after",
       `
@@ -40,9 +42,10 @@ Examples:
 
 async function tell(context: CommandContext, asked: readonly (string | undefined)[], options: Options): Promise<void> {
   const ids = asked.filter((id) => id !== undefined);
-  const query = options.mapIndex === undefined ? "" : `?map_index=${mapIndexOf(options.mapIndex, ids.length === 3)}`;
-  const { askServer } = await import("./why-server.ts");
-  const why = (await askServer(context, `/api/leoflow/why/${ids.map(encodeURIComponent).join("/")}${query}`)) as Why;
+  const mapIndex = options.mapIndex === undefined ? undefined : mapIndexOf(options.mapIndex, ids.length === 3);
+  const { connectServer } = await import("./remote/server.ts");
+  const server = await connectServer(context, options);
+  const why = await server.get<Why>(`/api/leoflow/why/${ids.map(encodeURIComponent).join("/")}`, { map_index: mapIndex });
   context.terminal.write(options.json ? `${JSON.stringify(why, null, 2)}\n` : whyText(why, context.terminal));
 }
 

@@ -16,7 +16,13 @@ export interface Environment {
   host: string | undefined;
   /** Only the first start reads it. */
   adminPassword: string | undefined;
-  /** Of a user that is made or changed. */
+  /** The Leoflow that commands talk to: `LEOFLOW_SERVER`, else `LEOFLOW_SERVER_URL`. */
+  server: string | undefined;
+  /** A user's token for it. */
+  token: string | undefined;
+  /** Who signs in to it. */
+  userName: string | undefined;
+  /** Of a user that is made, changed or signs in. */
   userPassword: string | undefined;
   /** The Docker volume whose database a first start takes over, or "none"; by default this home's own. */
   dockerVolume: string | undefined;
@@ -55,6 +61,9 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     port: port === undefined ? undefined : parsePort(port, "LEOFLOW_LITE_PORT"),
     host: text("LEOFLOW_HOST"),
     adminPassword: source["LEOFLOW_ADMIN_PASSWORD"] || undefined,
+    server: text("LEOFLOW_SERVER") ?? text("LEOFLOW_SERVER_URL"),
+    token: text("LEOFLOW_TOKEN"),
+    userName: text("LEOFLOW_USERNAME"),
     userPassword: source["LEOFLOW_PASSWORD"] || undefined,
     dockerVolume: text("LEOFLOW_DOCKER_VOLUME"),
     backupPassphrase: source["LEOFLOW_BACKUP_PASSPHRASE"] || undefined,
@@ -90,6 +99,7 @@ export function childEnvironment(changes: Record<string, string | undefined> = {
   const env: NodeJS.ProcessEnv = { ...process.env };
   delete env["LEOFLOW_ADMIN_PASSWORD"];
   delete env["LEOFLOW_PASSWORD"];
+  delete env["LEOFLOW_TOKEN"];
   delete env["LEOFLOW_DATABASE_URL"];
   delete env["LEOFLOW_BACKUP_PASSPHRASE"];
   for (const [name, value] of Object.entries(changes)) {

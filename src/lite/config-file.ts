@@ -28,6 +28,9 @@ export interface LeoflowConfig {
   jwt_secret: string;
   fernet_key: string;
   lite_port: number;
+  /** The Leoflow that commands talk to, and a user's token for it; `leoflow auth login` writes both. */
+  server_url?: string;
+  token?: string;
 }
 
 export interface LoadedConfig {
@@ -47,6 +50,9 @@ const HEADER = ` Leoflow's settings. Yours to edit: comments and keys that Leofl
 
 type Key = keyof LeoflowConfig;
 
+/** undefined takes a key out of the file. */
+export type ConfigChanges = { [K in Key]?: LeoflowConfig[K] | undefined };
+
 /** What each key must be; the text completes "must be …". */
 const KEYS: Record<Key, { is: string; fits: (value: unknown) => boolean }> = {
   workspace: { is: "a path", fits: isText },
@@ -61,6 +67,8 @@ const KEYS: Record<Key, { is: string; fits: (value: unknown) => boolean }> = {
     is: "a whole number from 1 to 65535",
     fits: (value) => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65535,
   },
+  server_url: { is: "a URL such as http://localhost:8088", fits: (value) => isText(value) && URL.canParse(value) },
+  token: { is: "a text", fits: isText },
 };
 
 function isText(value: unknown): value is string {
@@ -142,11 +150,14 @@ export function readConfigFile(
   return { ...config, workspace: resolve(dirname(paths.config), expandHome(config.workspace, environment.userHome)) };
 }
 
-/** Changes keys of config.yaml and keeps everything else in it, comments too. */
-export function updateConfigFile(paths: LeoflowPaths, changes: Partial<LeoflowConfig>): void {
-  const document = parseConfig(paths.config, readText(paths.config));
+/** Changes keys of config.yaml and keeps everything else in it, comments too. Makes a file where there is none. */
+export function updateConfigFile(paths: LeoflowPaths, changes: ConfigChanges): void {
+  const isNew = !existsSync(paths.config);
+  if (isNew) makeHome(paths.home);
+  const document = isNew ? newDocument() : parseConfig(paths.config, readText(paths.config));
   for (const [key, value] of Object.entries(changes)) {
-    if (document.has(key)) document.set(key, value);
+    if (value === undefined) document.delete(key);
+    else if (document.has(key)) document.set(key, value);
     else insertInOrder(document, key as Key, value);
   }
   writePrivately(paths.config, document.toString());
