@@ -45,7 +45,9 @@ async function tell(context: CommandContext, asked: readonly (string | undefined
   const mapIndex = options.mapIndex === undefined ? undefined : mapIndexOf(options.mapIndex, ids.length === 3);
   const { connectServer } = await import("./remote/server.ts");
   const server = await connectServer(context, options);
-  const why = await server.get<Why>(`/api/leoflow/why/${ids.map(encodeURIComponent).join("/")}`, { map_index: mapIndex });
+  const why = await server.get<Why>(`/api/leoflow/why/${ids.map(encodeURIComponent).join("/")}`, {
+    map_index: mapIndex,
+  });
   context.terminal.write(options.json ? `${JSON.stringify(why, null, 2)}\n` : whyText(why, context.terminal));
 }
 

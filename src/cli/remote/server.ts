@@ -80,11 +80,15 @@ export class Server {
   }
 
   async get<T>(path: string, query: Query = {}): Promise<T> {
-    return (await this.send("GET", path, { query })) as T;
+    return (await this.send("GET", path, { query }));
   }
 
   /** `body` is sent as JSON; a text is JSON already. Returns null for an empty answer. */
-  async send<T>(method: string, path: string, { query = {}, body }: { query?: Query; body?: unknown } = {}): Promise<T> {
+  async send<T>(
+    method: string,
+    path: string,
+    { query = {}, body }: { query?: Query; body?: unknown } = {},
+  ): Promise<T> {
     const limit = AbortSignal.timeout(this.#limitMs);
     const response = await this.#fetch(method, path, { query, body, signal: AbortSignal.any([this.#signal, limit]) });
     const text = await response.text().catch((error: unknown) => {
@@ -98,9 +102,10 @@ export class Server {
     throw this.#refusal(response.status, answer);
   }
 
-  /** The lines of an answer that is JSON by line, as they come. */
-  async *lines(path: string, query: Query = {}): AsyncGenerator<unknown> {
-    const response = await this.#fetch("GET", path, { query, signal: this.#signal, accept: "application/x-ndjson" });
+  /** The lines of an answer that is JSON by line, as they come, until `until` is aborted. */
+  async *lines(path: string, query: Query = {}, until: AbortSignal = this.#signal): AsyncGenerator<unknown> {
+    const signal = AbortSignal.any([this.#signal, until]);
+    const response = await this.#fetch("GET", path, { query, signal, accept: "application/x-ndjson" });
     if (!response.ok) throw this.#refusal(response.status, parse(await response.text()));
     let rest = "";
     const decoder = new TextDecoder();
@@ -184,7 +189,8 @@ export class Server {
     if (status !== 401) return new ServerAnswer(status, detail);
     const { tokenFrom, saved } = this.#place;
     const fix = `\`leoflow auth login --server ${this.url}\` signs in`;
-    if (tokenFrom !== undefined) return new ServerAnswer(401, `${this.url} does not take ${tokenFrom}: ${detail}`, { fix });
+    if (tokenFrom !== undefined)
+      return new ServerAnswer(401, `${this.url} does not take ${tokenFrom}: ${detail}`, { fix });
     const elsewhere = saved === undefined ? "" : `; the token in config.yaml is for ${saved}`;
     return new ServerAnswer(401, `${this.url} wants a user, and there is no token for it${elsewhere}`, { fix });
   }
