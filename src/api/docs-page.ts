@@ -1,6 +1,8 @@
 /** The parts of an OpenAPI document that its page shows. */
 export interface OpenApiDocument {
   info: { title: string; version: string; description?: string };
+  /** Where paths begin; the host's root without it. */
+  servers?: { url: string }[];
   paths: Record<string, Record<string, OperationObject>>;
   components: { schemas: Record<string, unknown> };
 }

@@ -93,6 +93,14 @@ describe("the contract", () => {
     const page = await (await fetch(`${lite.base}/docs`)).text();
     for (const path of Object.keys(readDocument("public").paths)) expect(page).toContain(`<code>${path}</code>`);
   });
+
+  it("of the login is served below its mount, as FastAPI does", async () => {
+    const served = (await (await fetch(`${lite.base}/auth/openapi.json`)).json()) as object;
+    const document = readDocument("login");
+    const paths = Object.entries(document.paths).map(([path, methods]) => [path.replace("/auth", ""), methods]);
+    expect(served).toEqual({ ...document, servers: [{ url: "/auth" }], paths: Object.fromEntries(paths) as object });
+    expect(await (await fetch(`${lite.base}/auth/docs`)).text()).toContain("<code>/token/cli</code>");
+  });
 });
 
 describe("Airflow's official client", () => {
