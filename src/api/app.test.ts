@@ -94,7 +94,7 @@ beforeEach(() => {
 
 /** A token of the admin, or of a user that is made for it. */
 async function tokenOf(user: User = { name: "admin@leoflow.local", role: "ADMIN" }, seconds = API_TOKEN_SECONDS) {
-  const records = { revoke: async () => {}, standing: async () => ({ revoked: false, role: null }) };
+  const records = { revoke: async () => {}, standing: async () => ({ revoked: false, role: null, teams: null }) };
   const tokens = new Tokens({ clock }, { records }, config);
   if (user.name === config.adminEmail) return tokens.issue(user, seconds);
   await deleteUser(database.db, user.name);

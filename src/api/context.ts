@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { Kit } from "../kit/service.ts";
 import type { SecretBox } from "../kit/fernet.ts";
 import type { EventBus } from "../domain/events.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Role } from "../domain/user.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
@@ -22,6 +23,8 @@ export { ROLES, type Role } from "../domain/user.ts";
 export interface User {
   name: string;
   role: Role;
+  /** Of Airflow's multi-team mode; an admin needs none. */
+  teams?: readonly string[];
   /** What the user's tokens hang on; none for the admin of config.yaml. */
   sessionKey?: string;
 }
@@ -48,6 +51,8 @@ export interface ApiContext {
   reparse(relativeFileloc: string): void;
   /** Runs a small Python request in the base venv: provider lists, hook metadata, connection tests. */
   python(request: { kind: string; [field: string]: unknown }): Promise<unknown>;
+  /** Airflow's `[core] multi_team`: users see what their teams own, and what nobody owns. */
+  multiTeam?: boolean;
 }
 
 /** The signed-in user of a request; every route below /api/v2 and /ui has one unless it is public. */
@@ -55,6 +60,11 @@ export function userOf(request: FastifyRequest): User {
   const { user } = request as FastifyRequest & { user?: User };
   if (!user) throw new Error("route used without authentication");
   return user;
+}
+
+/** What the request's user may see; auth/team-access.ts sets it, and only in multi-team mode. */
+export function teamsOf(request: FastifyRequest): TeamScope {
+  return (request as FastifyRequest & { teamScope?: TeamScope }).teamScope ?? null;
 }
 
 /** Least role for a route, checked before its handler: `{ config: { role: "OP" } }`; "public" needs no login. Default VIEWER. */

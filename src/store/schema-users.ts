@@ -11,6 +11,8 @@ export interface UsersTable {
   name: string;
   password_hash: string;
   role: Role;
+  /** Of Airflow's multi-team mode; without it they mean nothing. */
+  teams: Generated<string[]>;
   active: Generated<boolean>;
   /** In every token of the user; another one ends them all. */
   session_key: Generated<string>;

@@ -4,11 +4,12 @@ import type { JsonText } from "../kit/json-text.ts";
 import type { AssetSchema } from "./schema-assets.ts";
 import type { BackfillSchema } from "./schema-backfills.ts";
 import type { CallbackSchema } from "./schema-callbacks.ts";
+import type { TeamSchema } from "./schema-teams.ts";
 import type { UserSchema } from "./schema-users.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 
 /** The tables of migrations/, as Kysely sees them. `json` columns are text: see kit/json-text.ts. */
-export interface Schema extends AssetSchema, BackfillSchema, CallbackSchema, UserSchema {
+export interface Schema extends AssetSchema, BackfillSchema, CallbackSchema, TeamSchema, UserSchema {
   dag: DagTable;
   dag_tag: DagTagTable;
   dag_version: DagVersionTable;

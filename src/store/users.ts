@@ -6,7 +6,7 @@ import type { UsersTable } from "./schema-users.ts";
 /** A user as others may see them. */
 export type UserRow = Omit<Selectable<UsersTable>, "password_hash" | "session_key">;
 
-const SHOWN = ["name", "role", "active", "created_at", "updated_at", "last_login"] as const;
+const SHOWN = ["name", "role", "teams", "active", "created_at", "updated_at", "last_login"] as const;
 
 export function listUsers(db: Database): Promise<UserRow[]> {
   return db.selectFrom("users").select(SHOWN).orderBy("name").execute();
@@ -19,11 +19,16 @@ export function findUser(db: Database, name: string): Promise<UserRow | undefine
 /** undefined where the name is taken. */
 export function createUser(
   db: Database,
-  user: { name: string; passwordHash: string; role: Role },
+  user: { name: string; passwordHash: string; role: Role; teams?: readonly string[] | undefined },
 ): Promise<UserRow | undefined> {
   return db
     .insertInto("users")
-    .values({ name: user.name, password_hash: user.passwordHash, role: user.role })
+    .values({
+      name: user.name,
+      password_hash: user.passwordHash,
+      role: user.role,
+      ...(user.teams === undefined ? {} : { teams: [...user.teams] }),
+    })
     .onConflict((conflict) => conflict.column("name").doNothing())
     .returning(SHOWN)
     .executeTakeFirst();
@@ -31,18 +36,21 @@ export function createUser(
 
 export interface UserChanges {
   role?: Role | undefined;
+  /** All that the user is in. */
+  teams?: readonly string[] | undefined;
   active?: boolean | undefined;
   passwordHash?: string | undefined;
 }
 
 /** Another password and being deactivated end the user's sessions. undefined where there is no such user. */
 export function updateUser(db: Database, name: string, changes: UserChanges): Promise<UserRow | undefined> {
-  const { role, active, passwordHash } = changes;
+  const { role, teams, active, passwordHash } = changes;
   return db
     .updateTable("users")
     .set({
       updated_at: sql`now()`,
       ...(role === undefined ? {} : { role }),
+      ...(teams === undefined ? {} : { teams: [...teams] }),
       ...(active === undefined ? {} : { active }),
       ...(passwordHash === undefined ? {} : { password_hash: passwordHash }),
       ...(passwordHash !== undefined || active === false ? { session_key: sql<string>`gen_random_uuid()` } : {}),
@@ -62,7 +70,7 @@ export async function deleteUser(db: Database, name: string): Promise<boolean> {
 export function findLogin(db: Database, name: string) {
   return db
     .selectFrom("users")
-    .select(["name", "password_hash", "role", "active", "session_key"])
+    .select(["name", "password_hash", "role", "teams", "active", "session_key"])
     .where("name", "=", name)
     .executeTakeFirst();
 }
@@ -79,6 +87,8 @@ export interface TokenStanding {
   revoked: boolean;
   /** The role that the token's user has now; null where the session has ended. */
   role: Role | null;
+  /** The teams that user is in now. */
+  teams: string[] | null;
 }
 
 /** What became of a token since it was given out, by one round trip. */
@@ -87,8 +97,8 @@ export async function tokenStanding(
   token: { jti: string | null; name: string; sessionKey: string | null },
 ): Promise<TokenStanding> {
   const { rows } = await sql<TokenStanding>`
-    select exists (select from revoked_token where jti = ${token.jti}) as revoked,
-      (select role from users where name = ${token.name} and active and session_key::text = ${token.sessionKey}) as role
-  `.execute(db);
-  return rows[0] ?? { revoked: true, role: null };
+    select asked.revoked, users.role, users.teams
+    from (select exists (select from revoked_token where jti = ${token.jti}) as revoked) asked
+    left join users on name = ${token.name} and active and session_key::text = ${token.sessionKey}`.execute(db);
+  return rows[0] ?? { revoked: true, role: null, teams: null };
 }

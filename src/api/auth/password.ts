@@ -11,9 +11,17 @@ const NOBODYS_HASH =
 
 export interface PasswordCheckDeps {
   /** A user of the datastore by the name as it is stored. */
-  findLogin(
-    name: string,
-  ): Promise<{ name: string; password_hash: string; role: Role; active: boolean; session_key: string } | undefined>;
+  findLogin(name: string): Promise<
+    | {
+        name: string;
+        password_hash: string;
+        role: Role;
+        teams: string[];
+        active: boolean;
+        session_key: string;
+      }
+    | undefined
+  >;
 }
 
 export interface PasswordCheckConfig {
@@ -42,7 +50,9 @@ export class PasswordCheck {
     const matches = await this.#verify(isAdmin ? adminPasswordHash() : (user?.password_hash ?? NOBODYS_HASH), password);
     if (!matches) return null;
     if (isAdmin) return { name: adminEmail, role: "ADMIN" };
-    return user?.active ? { name: user.name, role: user.role, sessionKey: user.session_key } : null;
+    if (!user?.active) return null;
+    const { role, teams, session_key: sessionKey } = user;
+    return { name: user.name, role, teams, sessionKey };
   }
 
   async #verify(hash: string, password: string): Promise<boolean> {

@@ -22,17 +22,17 @@ export type Verdict =
 export interface TokenRecords {
   /** Keeps a logged-out token until it expires. */
   revoke(jti: string, exp: Instant): Promise<void>;
-  /** What became of a token; `role` is the one its user has now, null where the user's session has ended. */
+  /** What became of a token; role and teams are those its user has now, null where the user's session has ended. */
   standing(token: {
     jti: string | null;
     name: string;
     sessionKey: string | null;
-  }): Promise<{ revoked: boolean; role: Role | null }>;
+  }): Promise<{ revoked: boolean; role: Role | null; teams: readonly string[] | null }>;
 }
 
 /**
  * Makes and checks the users' tokens: HS512 JWTs with the claims that Airflow's SimpleAuthManager gives them, and `sid`, the
- * session key, for users of the datastore. Their role is the one they have now, whatever the token says.
+ * session key, for users of the datastore. Their role and teams are those they have now, whatever the token says.
  */
 export class Tokens {
   readonly #clock: Clock;
@@ -84,9 +84,9 @@ export class Tokens {
       });
       const { sub: name = "", jti = null, exp = 0, sid } = payload;
       const sessionKey = typeof sid === "string" ? sid : null;
-      const { revoked, role } = await this.#records.standing({ jti, name, sessionKey });
+      const { revoked, role, teams } = await this.#records.standing({ jti, name, sessionKey });
       if (revoked) return { kind: "invalid" };
-      const user = sessionKey === null ? this.#admin(name) : role && { name, role, sessionKey };
+      const user = sessionKey === null ? this.#admin(name) : role && { name, role, teams: teams ?? [], sessionKey };
       return user ? { kind: "valid", user, jti, exp } : { kind: "invalid" };
     } catch (error) {
       if (error instanceof errors.JWTExpired) return { kind: "expired" };
@@ -121,7 +121,7 @@ export async function signToken(user: User, seconds: number, by: { now: Instant;
   return new SignJWT({
     sub: user.name,
     role: user.role.toLowerCase(),
-    teams: [],
+    teams: user.teams ?? [],
     jti: randomUUID().replaceAll("-", ""),
     aud: AUDIENCE,
     nbf: now,
