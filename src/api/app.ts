@@ -14,6 +14,7 @@ import { registerAuthentication } from "./auth/authenticate.ts";
 import { LoginLimiter } from "./auth/login-limiter.ts";
 import { PasswordCheck } from "./auth/password.ts";
 import { authRoutes } from "./auth/routes.ts";
+import { registerTeamAccess } from "./auth/team-access.ts";
 import { Tokens } from "./auth/tokens.ts";
 import { registerBodyParsers } from "./body.ts";
 import { registerCompression } from "./compression.ts";
@@ -99,6 +100,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   bus.on("users", () => tokens.forget());
   const { allAdmins = false } = config;
   registerAuthentication(app, tokens, { allAdmins });
+  if (context.multiTeam) registerTeamAccess(app, db);
   registerRevalidation(app);
   registerCompression(app);
 

@@ -1,7 +1,9 @@
 import { sql, type SqlBool } from "kysely";
 import type { Instant } from "../kit/instant.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { allOf, column, equals } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** An asset that was updated, and a DAG that has not had its run for it. */
 export interface QueuedEventRow {
@@ -16,13 +18,15 @@ export interface QueuedEventFilter {
   assetId?: number;
   /** Queued before this moment. */
   before?: Instant | undefined;
+  teams?: TeamScope;
 }
 
-function conditions({ dagId, assetId, before }: QueuedEventFilter) {
+function conditions({ dagId, assetId, before, teams }: QueuedEventFilter) {
   return allOf([
     ...equals(column("q.target_dag_id"), dagId),
     ...equals(column("q.asset_id"), assetId),
     ...(before === undefined ? [] : [sql<SqlBool>`q.created_at < ${before}::timestamptz`]),
+    ...dagsWithin(column("q.target_dag_id"), teams),
   ]);
 }
 

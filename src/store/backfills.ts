@@ -2,8 +2,10 @@ import { sql, type Selectable } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { BackfillLimits } from "../domain/run-start.ts";
 import type { Database } from "./database.ts";
+import type { TeamScope } from "../domain/team.ts";
 import { allOf, column, equals, paginated, type Order, type Page } from "./filters.ts";
 import type { BackfillTable } from "./schema-backfills.ts";
+import { dagsWithin } from "./team-scope.ts";
 import type { Executor } from "./transaction.ts";
 
 export interface BackfillRow extends Selectable<BackfillTable> {
@@ -16,6 +18,7 @@ export interface BackfillFilter {
   dagId?: string | undefined;
   /** true: those that are not completed yet. */
   active?: boolean | undefined;
+  teams?: TeamScope;
 }
 
 function backfillRows(db: Executor) {
@@ -31,14 +34,20 @@ export async function listBackfills(
   filter: BackfillFilter,
   sorting: { orders: readonly Order[]; page: Page },
 ): Promise<{ rows: BackfillRow[]; total: number }> {
-  const { dagId, active } = filter;
+  const { dagId, active, teams } = filter;
   const completed = active === undefined ? [] : [sql<boolean>`(b.completed_at is null) = ${active}`];
-  const query = backfillRows(db).where(allOf([...equals(column("b.dag_id"), dagId), ...completed]));
+  const conditions = [...equals(column("b.dag_id"), dagId), ...completed, ...dagsWithin(column("b.dag_id"), teams)];
+  const query = backfillRows(db).where(allOf(conditions));
   return await paginated(query, { ...sorting, sortable: BACKFILL_ORDER });
 }
 
 export async function findBackfill(db: Executor, id: number): Promise<BackfillRow | undefined> {
   return await backfillRows(db).where("b.id", "=", id).executeTakeFirst();
+}
+
+/** The DAG that a backfill is of. */
+export async function findBackfillDag(db: Database, id: number): Promise<string | undefined> {
+  return (await db.selectFrom("backfill").select("dag_id").where("id", "=", id).executeTakeFirst())?.dag_id;
 }
 
 /** False when it is completed, or was never there. What it is already is no change. */

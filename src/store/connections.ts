@@ -1,12 +1,14 @@
 import { sql, type Selectable } from "kysely";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { column, matches, paginated, type Order, type Page, type Patterns, type Sortable } from "./filters.ts";
 import type { ConnectionTable } from "./schema.ts";
+import { ownedWithin } from "./team-scope.ts";
 
 /** As stored: `password` and `extra` are Fernet tokens where the row says so. */
 export type ConnectionRow = Selectable<ConnectionTable>;
 
-export type ConnectionColumns = Omit<ConnectionRow, "id" | "team_name" | "conn_id">;
+export type ConnectionColumns = Omit<ConnectionRow, "id" | "conn_id">;
 
 export const CONNECTION_SORTABLE: Sortable = {
   conn_id: column("conn_id"),
@@ -20,11 +22,12 @@ export const CONNECTION_SORTABLE: Sortable = {
 
 export async function listConnections(
   db: Database,
-  connId: Patterns,
+  { connId, teams }: { connId: Patterns; teams: TeamScope },
   sorting: { orders: readonly Order[]; page: Page },
 ): Promise<{ rows: ConnectionRow[]; total: number }> {
   let query = db.selectFrom("connection").selectAll();
-  for (const condition of matches(column("conn_id"), connId)) query = query.where(condition);
+  const conditions = [...matches(column("conn_id"), connId), ...ownedWithin(column("team_name"), teams)];
+  for (const condition of conditions) query = query.where(condition);
   return await paginated(query, { ...sorting, sortable: CONNECTION_SORTABLE });
 }
 

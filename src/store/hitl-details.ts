@@ -2,6 +2,7 @@ import { sql, type Selectable } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { storeHitlResponse } from "./execution-hitl.ts";
 import {
@@ -21,6 +22,7 @@ import {
 } from "./filters.ts";
 import type { HitlDetailTable } from "./schema.ts";
 import { inTransaction, type Trx } from "./transaction.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** What a person is asked for a try, and what was answered. */
 export type HitlRow = Selectable<HitlDetailTable>;
@@ -39,6 +41,7 @@ export interface HitlFilter {
   subject: Patterns;
   body: Patterns;
   createdAt: Range<Instant>;
+  teams?: TeamScope;
 }
 
 const responderId = sql<string | null>`h.responded_by ->> 'id'`;
@@ -87,6 +90,7 @@ export async function listHitlDetails(
         ...matches(column("h.subject"), filter.subject),
         ...matches(column("h.body"), filter.body),
         ...inRange(column("h.created_at"), filter.createdAt),
+        ...dagsWithin(column("ti.dag_id"), filter.teams),
       ]),
     );
   return await paginated(query, { ...sorting, sortable: HITL_SORTABLE });

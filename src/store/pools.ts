@@ -1,4 +1,5 @@
 import { sql, type RawBuilder, type Selectable, type SqlBool } from "kysely";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   allOf,
@@ -11,6 +12,7 @@ import {
   type Sortable,
 } from "./filters.ts";
 import type { PoolTable } from "./schema.ts";
+import { ownedWithin } from "./team-scope.ts";
 
 export const DEFAULT_POOL = "default_pool";
 
@@ -44,11 +46,11 @@ function poolsWithUsage(where: RawBuilder<SqlBool>): RawBuilder<PoolRow> {
 
 export async function listPools(
   db: Database,
-  name: Patterns,
+  { name, teams }: { name: Patterns; teams: TeamScope },
   sorting: { orders: readonly Order[]; page: Page },
 ): Promise<{ rows: PoolRow[]; total: number }> {
   const { orders, page } = sorting;
-  const where = allOf(matches(column("pool.pool"), name));
+  const where = allOf([...matches(column("pool.pool"), name), ...ownedWithin(column("pool.team_name"), teams)]);
   const { rows } = await sql<PoolRow>`${poolsWithUsage(where)}
     order by ${sql.join(orderExpressions(orders, POOL_SORTABLE))}
     limit ${page.limit} offset ${page.offset}`.execute(db);
@@ -66,6 +68,7 @@ export interface PoolFields {
   slots: number;
   description: string | null;
   include_deferred: boolean;
+  team_name: string | null;
 }
 
 /** False: a pool of this name exists already. */

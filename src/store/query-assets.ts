@@ -1,6 +1,7 @@
 import { sql, type RawBuilder, type SqlBool } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { IS_ACTIVE, type CreatedRun } from "./execution-assets.ts";
 import {
@@ -20,6 +21,7 @@ import {
   type Sortable,
 } from "./filters.ts";
 import { CREATED_RUN_FIELDS, instantJson } from "./instant-text.ts";
+import { dagsWithinOrNone } from "./team-scope.ts";
 
 /** An asset with all that refers to it; times within lists are Instants. */
 export interface AssetRow {
@@ -199,6 +201,7 @@ export interface AssetEventQuery {
   sourceMapIndex?: number | undefined;
   name: Patterns;
   timestamp: Range<Instant>;
+  teams?: TeamScope;
 }
 
 export async function listAssetEvents(
@@ -214,6 +217,7 @@ export async function listAssetEvents(
     ...equals(column("event.source_map_index"), filter.sourceMapIndex),
     ...matches(column("asset.name"), filter.name),
     ...inRange(column("event.timestamp"), filter.timestamp),
+    ...dagsWithinOrNone(column("event.source_dag_id"), filter.teams),
   ]);
   const { rows } = await sql<AssetEventRow>`
     select ${EVENT_COLUMNS} where ${where} order by ${sql.join(orderExpressions(orders, EVENT_SORTABLE))}

@@ -1,5 +1,6 @@
 import { sql, type ExpressionBuilder, type Selectable } from "kysely";
 import type { Instant } from "../kit/instant.ts";
+import { isWithinTeams, type TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   allOf,
@@ -16,6 +17,7 @@ import {
   type Sortable,
 } from "./filters.ts";
 import type { DagWarningTable, ImportErrorTable, JobTable, LogTable, Schema } from "./schema.ts";
+import { bundlesWithin, dagsWithin, dagsWithinOrNone } from "./team-scope.ts";
 
 /** The small collections: import errors, warnings, jobs, audit log. */
 
@@ -38,7 +40,12 @@ export const IMPORT_ERROR_ORDER = {
 
 export async function listImportErrors(
   db: Database,
-  filter: { filenamePattern?: Patterns; filename?: string | undefined; bundleName?: string | undefined },
+  filter: {
+    filenamePattern?: Patterns;
+    filename?: string | undefined;
+    bundleName?: string | undefined;
+    teams?: TeamScope;
+  },
   sorting: Sorting,
 ): Promise<{ rows: ImportErrorRow[]; total: number }> {
   const query = db
@@ -49,6 +56,7 @@ export async function listImportErrors(
         ...matches(column("import_error.filename"), filter.filenamePattern),
         ...equals(column("import_error.filename"), filter.filename),
         ...equals(column("import_error.bundle_name"), filter.bundleName),
+        ...bundlesWithin(column("import_error.bundle_name"), filter.teams),
       ]),
     );
   return await paginated(query, { ...sorting, sortable: IMPORT_ERROR_ORDER });
@@ -56,6 +64,13 @@ export async function listImportErrors(
 
 export async function findImportError(db: Database, id: number): Promise<ImportErrorRow | undefined> {
   return await db.selectFrom("import_error").selectAll().where("id", "=", id).executeTakeFirst();
+}
+
+/** Whether an import error's bundle belongs to nobody, or to one of these teams. */
+export async function isOfTeams(db: Database, error: ImportErrorRow, teams: TeamScope): Promise<boolean> {
+  if (teams === null) return true;
+  const owner = db.selectFrom("dag_bundle_team").select("team_name").where("dag_bundle_name", "=", error.bundle_name);
+  return isWithinTeams((await owner.executeTakeFirst())?.team_name, teams);
 }
 
 /** Whether a DAG or an import error comes from this file of the workspace. */
@@ -95,7 +110,7 @@ function warnings(eb: ExpressionBuilder<Schema, never>) {
 
 export async function listDagWarnings(
   db: Database,
-  filter: { dagId?: string | undefined; warningType?: string | undefined },
+  filter: { dagId?: string | undefined; warningType?: string | undefined; teams?: TeamScope },
   sorting: Sorting,
 ): Promise<{ rows: DagWarningRow[]; total: number }> {
   const query = db
@@ -104,7 +119,11 @@ export async function listDagWarnings(
     .selectAll("w")
     .select(displayName.as("dag_display_name"))
     .where(
-      allOf([...equals(column("w.dag_id"), filter.dagId), ...equals(column("w.warning_type"), filter.warningType)]),
+      allOf([
+        ...equals(column("w.dag_id"), filter.dagId),
+        ...equals(column("w.warning_type"), filter.warningType),
+        ...dagsWithin(column("w.dag_id"), filter.teams),
+      ]),
     );
   return await paginated(query, { ...sorting, sortable: DAG_WARNING_ORDER });
 }
@@ -194,6 +213,7 @@ export interface EventLogFilter {
   runIdPattern?: Patterns;
   ownerPattern?: Patterns;
   eventPattern?: Patterns;
+  teams?: TeamScope;
 }
 
 export const EVENT_LOG_ORDER = {
@@ -245,6 +265,7 @@ export async function listEventLogs(
       ...matches(column("log.run_id"), filter.runIdPattern),
       ...matches(column("log.owner"), filter.ownerPattern),
       ...matches(column("log.event"), filter.eventPattern),
+      ...dagsWithinOrNone(column("log.dag_id"), filter.teams),
     ]),
   );
   return await paginated(query, { ...sorting, sortable: EVENT_LOG_ORDER });
@@ -252,4 +273,9 @@ export async function listEventLogs(
 
 export async function findEventLog(db: Database, id: number): Promise<EventLogRow | undefined> {
   return await eventLogs(db).where("log.id", "=", id).executeTakeFirst();
+}
+
+/** The DAG that an event is about. */
+export async function findEventLogDag(db: Database, id: number): Promise<string | null> {
+  return (await db.selectFrom("log").select("dag_id").where("id", "=", id).executeTakeFirst())?.dag_id ?? null;
 }

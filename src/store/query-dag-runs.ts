@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { DagRunState, DagRunType } from "../domain/states.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   containsText,
@@ -25,6 +26,7 @@ import {
   type Sortable,
 } from "./filters.ts";
 import type { DagVersionSummary } from "./query-dag-versions.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** A run as clients see it. */
 export interface DagRunSummary {
@@ -76,6 +78,7 @@ export interface DagRunFilter {
   openDates?: boolean;
   /** Consumed an asset of such a name or URI. */
   consumingAsset?: string | undefined;
+  teams?: TeamScope;
 }
 
 const duration = sql`extract(epoch from dr.end_date - dr.start_date)`;
@@ -121,6 +124,7 @@ function conditionsOf(filter: DagRunFilter): Condition[] {
       : []),
     ...(filter.confContains ? [confContains(filter.confContains)] : []),
     ...(filter.consumingAsset ? [consumed(filter.consumingAsset)] : []),
+    ...dagsWithin(column("dr.dag_id"), filter.teams),
   ];
 }
 
@@ -325,11 +329,12 @@ export async function dagRunResults(
 export async function countRunsByState(
   db: Database,
   dagIds: readonly string[] | undefined,
+  teams: TeamScope = null,
 ): Promise<{ dag_id: string; dag_display_name: string; state: DagRunState; count: number }[]> {
   return await db
     .selectFrom("dag_run as dr")
     .innerJoin("dag", "dag.dag_id", "dr.dag_id")
-    .where(allOf(isOneOf(column("dr.dag_id"), dagIds)))
+    .where(allOf([...isOneOf(column("dr.dag_id"), dagIds), ...dagsWithin(column("dr.dag_id"), teams)]))
     .select(["dr.dag_id", "dr.state"])
     .select(sql<string>`coalesce(dag.dag_display_name, dag.dag_id)`.as("dag_display_name"))
     .select(sql<number>`count(*)`.as("count"))

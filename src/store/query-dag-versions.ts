@@ -1,8 +1,10 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { allOf, column, equals, paginated, type Order, type Page, type Sortable } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** A version as clients see it: all but its code and its serialized form. */
 export interface DagVersionSummary {
@@ -21,6 +23,7 @@ export interface DagVersionFilter {
   versionNumber?: number | undefined;
   bundleName?: string | undefined;
   bundleVersion?: string | undefined;
+  teams?: TeamScope;
 }
 
 export const DAG_VERSION_ORDER = {
@@ -49,6 +52,7 @@ export async function listDagVersions(
       ...equals(column("v.version_number"), filter.versionNumber),
       ...equals(column("v.bundle_name"), filter.bundleName),
       ...equals(column("v.bundle_version"), filter.bundleVersion),
+      ...dagsWithin(column("v.dag_id"), filter.teams),
     ]),
   );
   return await paginated(query, { ...sorting, sortable: DAG_VERSION_ORDER });

@@ -1,6 +1,7 @@
 import { sql, type Selectable } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { DagRunState } from "../domain/states.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   allOf,
@@ -20,6 +21,7 @@ import {
   type Sortable,
 } from "./filters.ts";
 import type { DagTable } from "./schema.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 export type DagRow = Selectable<DagTable> & { tags: string[] };
 
@@ -46,6 +48,7 @@ export interface DagFilter {
   lastRunEndDate?: Range<Instant>;
   /** Whether tasks of it wait for people to answer. */
   pendingActions?: boolean;
+  teams?: TeamScope;
 }
 
 /** What DAGs may be sorted by. */
@@ -90,6 +93,7 @@ function conditionsOf(filter: DagFilter): Condition[] {
     ...isOneOfOrNull(column("last_run.state"), filter.lastRunStates),
     ...inOpenRange(column("last_run.start_date"), filter.lastRunStartDate),
     ...inOpenRange(column("last_run.end_date"), filter.lastRunEndDate),
+    ...dagsWithin(column("dag.dag_id"), filter.teams),
   ];
 }
 
@@ -247,7 +251,7 @@ export async function isFavorite(db: Database, userId: string, dagId: string): P
 /** Tags of DAGs that are not stale. */
 export async function listDagTags(
   db: Database,
-  name: Patterns,
+  { name, teams }: { name: Patterns; teams: TeamScope },
   sorting: { orders: readonly Order[]; page: Page },
 ): Promise<{ rows: { name: string }[]; total: number }> {
   const tags = db
@@ -255,7 +259,7 @@ export async function listDagTags(
     .innerJoin("dag", "dag.dag_id", "dag_tag.dag_id")
     .select("dag_tag.name")
     .where("dag.is_stale", "=", false)
-    .where(allOf(matches(column("dag_tag.name"), name)))
+    .where(allOf([...matches(column("dag_tag.name"), name), ...dagsWithin(column("dag.dag_id"), teams)]))
     .distinct()
     .as("tag");
   return await paginated(db.selectFrom(tags).select("tag.name"), {

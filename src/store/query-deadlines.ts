@@ -1,5 +1,6 @@
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   allOf,
@@ -12,6 +13,7 @@ import {
   type Range,
   type Sortable,
 } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 export interface DeadlineRow {
   id: string;
@@ -41,6 +43,7 @@ export interface DeadlineFilter {
   missed?: boolean;
   deadlineTime: Range<Instant>;
   lastUpdatedAt: Range<Instant>;
+  teams?: TeamScope;
 }
 
 /** Deadlines of runs whose time is known. */
@@ -63,6 +66,7 @@ export async function listDeadlines(
         ...equals(column("d.missed"), filter.missed),
         ...inRange(column("d.deadline_time"), filter.deadlineTime),
         ...inRange(column("d.last_updated_at"), filter.lastUpdatedAt),
+        ...dagsWithin(column("r.dag_id"), filter.teams),
       ]),
     );
   return await paginated(query, { ...sorting, sortable: DEADLINE_SORTABLE });

@@ -1,6 +1,7 @@
 import { sql, type NotNull, type SqlBool } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   afterCursor,
@@ -21,6 +22,7 @@ import {
   type Range,
   type Sortable,
 } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** A task instance with what the API tells beside it. */
 export type TaskInstanceRow = Awaited<ReturnType<typeof findTaskInstances>>[number];
@@ -52,6 +54,7 @@ export interface TaskInstanceFilter {
   tryNumbers?: readonly number[];
   operators?: readonly string[];
   mapIndexes?: readonly number[];
+  teams?: TeamScope;
   patterns?: {
     dagId?: Patterns;
     runId?: Patterns;
@@ -96,6 +99,7 @@ function conditions(filter: TaskInstanceFilter): Condition[] {
     ...equals(column("ti.task_id"), filter.taskId),
     ...(filter.mapped ? [sql<SqlBool>`ti.map_index >= 0`] : []),
     ...isOneOf(column("ti.dag_id"), filter.dagIds),
+    ...dagsWithin(column("ti.dag_id"), filter.teams),
     ...isOneOf(column("dr.run_id"), filter.runIds),
     ...isOneOf(column("ti.task_id"), filter.taskIds),
     ...(filter.groupTaskIds ? [sql<SqlBool>`ti.task_id = any(${filter.groupTaskIds}::text[])`] : []),

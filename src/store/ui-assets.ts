@@ -1,8 +1,11 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { IS_ACTIVE } from "./execution-assets.ts";
+import { allOf, column } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** An asset that a DAG's schedule names, and what it waits for of it. */
 export interface NextRunAssetRow {
@@ -55,6 +58,7 @@ export interface PartitionFilter {
   dagId?: string | undefined;
   partitionKey?: string;
   hasRun?: boolean | undefined;
+  teams?: TeamScope;
 }
 
 /** Newest first; `oldestFirst` as they are run. */
@@ -63,7 +67,7 @@ export async function listPartitions(
   filter: PartitionFilter,
   options: { oldestFirst?: boolean; limit?: number } = {},
 ): Promise<PartitionRow[]> {
-  const { dagId = null, partitionKey = null, hasRun = null } = filter;
+  const { dagId = null, partitionKey = null, hasRun = null, teams } = filter;
   const { rows } = await sql<PartitionRow>`
     select p.id, p.target_dag_id as dag_id, p.partition_key, p.created_at, p.updated_at, r.run_id, r.state as run_state, (
       select coalesce(jsonb_agg(distinct jsonb_build_object('asset_id', l.asset_id, 'key', l.source_partition_key)), '[]')
@@ -72,6 +76,7 @@ export async function listPartitions(
     where (${dagId}::text is null or p.target_dag_id = ${dagId})
       and (${partitionKey}::text is null or p.partition_key = ${partitionKey})
       and (${hasRun}::boolean is null or (p.created_dag_run_id is not null) = ${hasRun}::boolean)
+      and ${allOf(dagsWithin(column("p.target_dag_id"), teams))}
     order by ${options.oldestFirst ? sql`p.created_at, p.id` : sql`p.created_at desc, p.id desc`}
     limit ${options.limit ?? null}`.execute(db);
   return rows;
@@ -106,17 +111,31 @@ export interface DataEdge {
   direction: "inlet" | "outlet";
 }
 
-/** Everything connected with an asset through tasks, in either direction. */
+/**
+ * Everything connected with an asset through tasks of these teams' DAGs, in either direction. Nothing where none of those has to
+ * do with the asset.
+ */
 export async function dataLineage(
   db: Database,
   assetId: number,
+  teams: TeamScope = null,
 ): Promise<{ assets: { id: number; name: string }[]; edges: DataEdge[] }> {
+  const ofTeams = allOf(dagsWithin(column("dag_id"), teams));
+  const known =
+    teams === null
+      ? ofTeams
+      : sql<boolean>`exists (
+          select from (
+            select asset_id, dag_id from task_inlet_asset_reference
+            union all select asset_id, dag_id from task_outlet_asset_reference
+            union all select asset_id, dag_id from dag_schedule_asset_reference
+          ) as reference where asset_id = ${assetId} and ${ofTeams})`;
   const { rows } = await sql<{ asset_id: number }>`
     with recursive port as (
-      select asset_id, dag_id, task_id from task_inlet_asset_reference
-      union all select asset_id, dag_id, task_id from task_outlet_asset_reference
+      select asset_id, dag_id, task_id from task_inlet_asset_reference where ${ofTeams}
+      union all select asset_id, dag_id, task_id from task_outlet_asset_reference where ${ofTeams}
     ), reached as (
-      select id as asset_id from asset where id = ${assetId}
+      select id as asset_id from asset where id = ${assetId} and ${known}
       union
       select beside.asset_id from reached join port on port.asset_id = reached.asset_id
         join port as beside on beside.dag_id = port.dag_id and beside.task_id = port.task_id
@@ -130,7 +149,9 @@ export async function dataLineage(
       select asset_id, dag_id, task_id, 'outlet' as direction from task_outlet_asset_reference
       union all select asset_id, dag_id, task_id, 'inlet' from task_inlet_asset_reference
     ) as port join asset on asset.id = port.asset_id
-    where asset_id = any(${ids}::bigint[]) order by asset_id, direction desc, dag_id, task_id`.execute(db);
+    where asset_id = any(${ids}::bigint[]) and ${ofTeams} order by asset_id, direction desc, dag_id, task_id`.execute(
+    db,
+  );
   return { assets: assets.rows, edges: edges.rows };
 }
 

@@ -1,7 +1,10 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { DagRunState, TaskInstanceState } from "../domain/states.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
+import { allOf, column } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 export interface DagStats {
   active: number;
@@ -11,9 +14,11 @@ export interface DagStats {
 }
 
 /** DAGs that are not paused, whose latest run failed, that run, that wait to run. */
-export async function dagStats(db: Database): Promise<DagStats> {
+export async function dagStats(db: Database, teams: TeamScope = null): Promise<DagStats> {
   const { rows } = await sql<DagStats>`
-    with live as (select dag_id, is_paused from dag where not is_stale)
+    with live as (
+      select dag_id, is_paused from dag where not is_stale and ${allOf(dagsWithin(column("dag_id"), teams))}
+    )
     select
       (select count(*) from live where not is_paused) as active,
       (select count(*) from live cross join lateral (
@@ -35,12 +40,13 @@ export interface StateCounts {
 /** Runs of a window of time and their task instances, by state. Counting stops at `limit` rows of each. */
 export async function countStates(
   db: Database,
-  window: { from: Instant; to: Instant },
+  window: { from: Instant; to: Instant; teams?: TeamScope },
   limit: number,
 ): Promise<StateCounts> {
   const { rows } = await sql<{ kind: "run" | "ti"; state: string | null; count: number }>`
     with runs as (
       select dr.id, dr.state from dag_run dr where dr.run_after >= ${window.from} and dr.run_after <= ${window.to}
+        and ${allOf(dagsWithin(column("dr.dag_id"), window.teams))}
     )
     select 'run' as kind, state, count(*) as count from (select state from runs limit ${limit}) counted group by state
     union all

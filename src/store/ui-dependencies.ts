@@ -1,7 +1,10 @@
 import { sql } from "kysely";
 import { fromJsonText, type JsonText } from "../kit/json-text.ts";
 import { keyText, type AssetKey } from "../domain/asset/asset-condition.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
+import { allOf, column } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** What a DAG waits for or starts; assets by their ids. */
 export interface DagDependency {
@@ -12,17 +15,24 @@ export interface DagDependency {
   dependency_id: string | null;
 }
 
-/** The dependencies between DAGs, by the DAG whose current version names them. */
-export async function listDagDependencies(db: Database): Promise<Map<string, DagDependency[]>> {
+/** The dependencies between DAGs of these teams, by the DAG whose current version names them. */
+export async function listDagDependencies(
+  db: Database,
+  teams: TeamScope = null,
+): Promise<Map<string, DagDependency[]>> {
   const { rows } = await sql<{ dag_id: string; dependencies: JsonText | null }>`
     select dag.dag_id, v.serialized #> '{dag,dag_dependencies}' as dependencies
     from dag join dag_version v on v.id = dag.current_version_id
-    where not dag.is_stale
+    where not dag.is_stale and ${allOf(dagsWithin(column("dag.dag_id"), teams))}
     order by dag.dag_id`.execute(db);
-  const written = rows.map(
-    ({ dag_id, dependencies }) =>
-      [dag_id, dependencies === null ? [] : (fromJsonText<unknown>(dependencies) as DagDependency[])] as const,
-  );
+  const shown = new Set(rows.map((row) => row.dag_id));
+  // What names a DAG of another team is not shown either.
+  const isShown = ({ source, target, dependency_type: type }: DagDependency) =>
+    teams === null || [source, target].every((end) => end === type || end.includes(":") || shown.has(end));
+  const written = rows.map(({ dag_id, dependencies }) => {
+    const all = dependencies === null ? [] : (fromJsonText<unknown>(dependencies) as DagDependency[]);
+    return [dag_id, all.filter(isShown)] as const;
+  });
   const namesAssets = written.some(([, list]) =>
     list.some(({ dependency_type }) => dependency_type.startsWith("asset")),
   );

@@ -1,7 +1,9 @@
 import { sql, type Selectable } from "kysely";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import { column, matches, paginated, type Order, type Page, type Patterns, type Sortable } from "./filters.ts";
 import type { VariableTable } from "./schema.ts";
+import { ownedWithin } from "./team-scope.ts";
 
 /** As stored: `val` is a Fernet token where `is_encrypted`. */
 export type VariableRow = Selectable<VariableTable>;
@@ -17,11 +19,12 @@ export const VARIABLE_SORTABLE: Sortable = {
 
 export async function listVariables(
   db: Database,
-  key: Patterns,
+  { key, teams }: { key: Patterns; teams: TeamScope },
   sorting: { orders: readonly Order[]; page: Page },
 ): Promise<{ rows: VariableRow[]; total: number }> {
   let query = db.selectFrom("variable").selectAll();
-  for (const condition of matches(column("key"), key)) query = query.where(condition);
+  const conditions = [...matches(column("key"), key), ...ownedWithin(column("team_name"), teams)];
+  for (const condition of conditions) query = query.where(condition);
   return await paginated(query, { ...sorting, sortable: VARIABLE_SORTABLE });
 }
 
@@ -37,7 +40,7 @@ export async function findVariables(db: Database, keys: readonly string[]): Prom
 /** `val` comes encrypted. null: the key exists already. */
 export async function createVariable(
   db: Database,
-  variable: { key: string; val: string; description: string | null },
+  variable: { key: string; val: string; description: string | null; team_name: string | null },
 ): Promise<VariableRow | null> {
   const row = await db
     .insertInto("variable")
@@ -52,7 +55,7 @@ export async function createVariable(
 export async function updateVariable(
   db: Database,
   key: string,
-  fields: { val?: string; description?: string | null },
+  fields: { val?: string; description?: string | null; team_name?: string | null },
 ): Promise<VariableRow | null> {
   const change = { ...fields, ...(fields.val === undefined ? {} : { is_encrypted: true }) };
   if (Object.keys(change).length === 0) return (await findVariables(db, [key]))[0] ?? null;

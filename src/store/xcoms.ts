@@ -1,6 +1,7 @@
 import { sql } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { TeamScope } from "../domain/team.ts";
 import type { Database } from "./database.ts";
 import {
   allOf,
@@ -16,6 +17,7 @@ import {
   type Range,
   type Sortable,
 } from "./filters.ts";
+import { dagsWithin } from "./team-scope.ts";
 
 /** An XCom without its value, which may be large. */
 export interface XComRow {
@@ -51,6 +53,7 @@ export interface XComFilter {
   taskIdPattern: Patterns;
   logicalDate: Range<Instant>;
   runAfter: Range<Instant>;
+  teams: TeamScope;
 }
 
 export const XCOM_SORTABLE: Sortable = {
@@ -100,6 +103,7 @@ export async function listXComs(
     ...matches(column("x.task_id"), filter.taskIdPattern),
     ...inRange(column("dr.logical_date"), filter.logicalDate),
     ...inRange(column("dr.run_after"), filter.runAfter),
+    ...dagsWithin(column("x.dag_id"), filter.teams),
   ]);
   return await paginated(query, { ...sorting, sortable: XCOM_SORTABLE });
 }

@@ -7,7 +7,7 @@ import { inTransaction } from "../../store/transaction.ts";
 import { toAssetEventResponse } from "../asset-response.ts";
 import { audited } from "../audit.ts";
 import { bodyText } from "../body.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import {
   instantRangeOf,
@@ -53,7 +53,8 @@ const createBody = strictObject({
 export function assetEventRoutes(app: TypedApp, context: ApiContext): void {
   const { db, bus } = context;
 
-  app.get("/assets/events", { schema: { querystring: listQuery } }, async ({ query }, reply) => {
+  app.get("/assets/events", { schema: { querystring: listQuery } }, async (request, reply) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, {
       allowed: Object.keys(EVENT_SORTABLE),
       primaryKey: "id",
@@ -67,6 +68,7 @@ export function assetEventRoutes(app: TypedApp, context: ApiContext): void {
       sourceMapIndex: query.source_map_index,
       name: patternsOf(query, "name"),
       timestamp: instantRangeOf(query, "timestamp"),
+      teams: teamsOf(request),
     };
     const { rows, total } = await listAssetEvents(db, filter, { orders, page: pageOf(query) });
     return sendRaw(reply, { asset_events: rows.map(toAssetEventResponse), total_entries: total });

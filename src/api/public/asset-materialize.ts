@@ -3,8 +3,9 @@ import { allowsRunType } from "../../domain/allows-run-type.ts";
 import { dagsProducing } from "../../store/query-assets.ts";
 import { findDagRow } from "../../store/query-dags.ts";
 import { audited } from "../audit.ts";
+import { mayUseDags } from "../auth/team-access.ts";
 import type { ApiContext, TypedApp } from "../context.ts";
-import { badRequest, conflict, notFound } from "../errors.ts";
+import { ApiError, badRequest, conflict, notFound } from "../errors.ts";
 import { sendRaw } from "../raw-json.ts";
 import { InstantText, nullable, strictObject } from "../schema.ts";
 import { requireDag } from "./dag-lookup.ts";
@@ -26,6 +27,10 @@ export function assetMaterializeRoutes(app: TypedApp, context: ApiContext): void
     },
     async (request, reply) => {
       const dagId = await producerOf(request.params.asset_id);
+      if (!(await mayUseDags(db, request, [dagId]))) {
+        const what = `trigger a run for Dag: ${dagId} that materializes this asset`;
+        throw new ApiError(403, `User is not authorized to ${what}`);
+      }
       const versionId = await requireDag(context, dagId);
       const version = { versionId, graph: await context.graph(versionId) };
       await refuseUnlessAllowed(dagId);

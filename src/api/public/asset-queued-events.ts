@@ -7,7 +7,7 @@ import {
   type QueuedEventRow,
 } from "../../store/asset-queue.ts";
 import { audited } from "../audit.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import { InstantText, toInstant } from "../schema.ts";
 
@@ -20,15 +20,20 @@ export function assetQueuedEventRoutes(app: TypedApp, { db }: ApiContext): void 
   const op = { role: "OP" as const };
 
   const ofAsset = { params: Type.Object({ asset_id: assetId }), querystring };
-  app.get("/assets/:asset_id/queuedEvents", { schema: ofAsset }, async ({ params, query }) =>
-    collection({ assetId: params.asset_id, before: beforeOf(query) }),
+  app.get("/assets/:asset_id/queuedEvents", { schema: ofAsset }, async (request) =>
+    collection({
+      assetId: request.params.asset_id,
+      before: beforeOf(request.query),
+      teams: teamsOf(request),
+    }),
   );
   app.delete(
     "/assets/:asset_id/queuedEvents",
     { schema: ofAsset, config: op, preValidation: audited(db, "delete_asset_queued_events") },
-    async ({ params, query }, reply) => {
+    async (request, reply) => {
+      const { params, query } = request;
       await remove(
-        { assetId: params.asset_id, before: beforeOf(query) },
+        { assetId: params.asset_id, before: beforeOf(query), teams: teamsOf(request) },
         `Queue event with asset_id: \`${params.asset_id}\` was not found`,
       );
       return reply.code(204).send();

@@ -18,7 +18,7 @@ import { currentVersionId, findSerializedDag } from "../../store/query-dag-versi
 import { findDagRow } from "../../store/query-dags.ts";
 import { audited } from "../audit.ts";
 import { bodyText } from "../body.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError, badRequest, conflict, notFound } from "../errors.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery } from "../query.ts";
 import { RawText, sendRaw } from "../raw-json.ts";
@@ -178,9 +178,11 @@ export function backfillRoutes(app: TypedApp, context: ApiContext): void {
 
 /** `/ui/backfills`: of all DAGs, for the banner. */
 export function uiBackfillRoutes(app: TypedApp, context: ApiContext): void {
-  app.get("/backfills", { schema: { querystring: uiListQuery } }, async ({ query }, reply) =>
-    sendRaw(reply, await page(context, { dagId: query.dag_id, active: query.active }, query)),
-  );
+  app.get("/backfills", { schema: { querystring: uiListQuery } }, async (request, reply) => {
+    const { query } = request;
+    const filter = { dagId: query.dag_id, active: query.active, teams: teamsOf(request) };
+    return sendRaw(reply, await page(context, filter, query));
+  });
 }
 
 async function page(

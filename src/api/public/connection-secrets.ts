@@ -13,6 +13,7 @@ export interface ConnectionFields {
   port?: number | null;
   password?: string | null;
   extra?: string | null;
+  team_name?: string | null;
 }
 
 /** A connection's secrets in the open; null also where they were encrypted with another key. */

@@ -11,6 +11,8 @@ export interface EnqueuedTest {
   state: TestState;
   result_message: string | null;
   created_at: Instant;
+  /** Whose connection it is; null: nobody's. */
+  team: string | null;
 }
 
 const KEPT = 200;
@@ -32,7 +34,12 @@ export class ConnectionTests {
   }
 
   /** null: a test of this connection is running already. */
-  enqueue(connectionId: string, connection: ConnectionFields, onSuccess: () => Promise<void>): EnqueuedTest | null {
+  enqueue(
+    connectionId: string,
+    connection: ConnectionFields,
+    team: string | null,
+    onSuccess: () => Promise<void>,
+  ): EnqueuedTest | null {
     for (const other of this.#tests.values()) {
       if (other.connection_id === connectionId && other.state === "running") return null;
     }
@@ -42,6 +49,7 @@ export class ConnectionTests {
       state: "running",
       result_message: null,
       created_at: this.#context.kit.clock.now(),
+      team,
     };
     this.#tests.set(test.token, test);
     for (const oldest of this.#tests.keys()) {

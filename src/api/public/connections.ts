@@ -1,4 +1,6 @@
+import type { FastifyRequest } from "fastify";
 import { Type, type Static } from "typebox";
+import { isWithinTeams } from "../../domain/team.ts";
 import { mayDo } from "../../domain/user.ts";
 import { formatInstant } from "../../kit/instant.ts";
 import {
@@ -11,8 +13,9 @@ import {
   type ConnectionColumns,
   type ConnectionRow,
 } from "../../store/connections.ts";
+import { unknownTeams } from "../../store/teams.ts";
 import { audited } from "../audit.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError, badRequest, conflict, notFound, uniqueConflict, unprocessable } from "../errors.ts";
 import {
   masked,
@@ -35,7 +38,7 @@ import {
 } from "./connection-secrets.ts";
 import { ConnectionTests, runConnectionTest } from "./connection-tests.ts";
 import { DEFAULT_CONNECTIONS } from "./default-connections.ts";
-import { NO_TEAMS } from "./variables.ts";
+import { refuseTeam } from "./variables.ts";
 
 const idParams = Type.Object({ connection_id: Type.String() });
 const text = Type.Optional(nullable(Type.String()));
@@ -68,13 +71,18 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
   const op = { role: "OP" as const };
   const toResponse = (row: ConnectionRow) => toConnectionResponse(secrets, row);
 
-  app.get("/connections", { schema: { querystring: listQuery }, config: op }, async ({ query }) => {
+  app.get("/connections", { schema: { querystring: listQuery }, config: op }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, {
       allowed: Object.keys(CONNECTION_SORTABLE),
       primaryKey: "id",
       aliases: { connection_id: "conn_id" },
     });
-    const found = await listConnections(db, patternsOf(query, "connection_id"), { orders, page: pageOf(query) });
+    const found = await listConnections(
+      db,
+      { connId: patternsOf(query, "connection_id"), teams: teamsOf(request) },
+      { orders, page: pageOf(query) },
+    );
     return { connections: found.rows.map(toResponse), total_entries: found.total };
   });
 
@@ -86,7 +94,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
     "/connections",
     { schema: { body: connection }, config: op, preValidation: audited(db, "post_connection") },
     async ({ body }, reply) => {
-      const given = checked(body, ["body"]);
+      const given = checked(context, body, ["body"]);
       const row = await createConnection(db, body.connection_id, newColumns(given));
       if (!row) {
         throw uniqueConflict(`The Connection with connection_id: \`${body.connection_id}\` already exists`);
@@ -107,7 +115,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
       if (body.connection_id !== connId) {
         throw badRequest("The connection_id in the request body does not match the URL parameter");
       }
-      const given = checked(body, ["body"]);
+      const given = checked(context, body, ["body"]);
       return toResponse(await change(await require(connId), masked(given, query.update_mask)));
     },
   );
@@ -130,7 +138,7 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
       body.actions.forEach((action, at) =>
         action.entities.forEach((entity, index) => {
           if (typeof entity === "string") return;
-          given.set(entity, checked(entity, ["body", "actions", at, action.action, "entities", index]));
+          given.set(entity, checked(context, entity, ["body", "actions", at, action.action, "entities", index]));
         }),
       );
       const fieldsOf = (entity: ConnectionBody): ConnectionFields => given.get(entity) ?? {};
@@ -172,8 +180,8 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
     },
   );
 
-  app.post("/connections/test", { schema: { body: connection }, config: op }, async ({ body }) => {
-    return await runConnectionTest(context, await toTest(body));
+  app.post("/connections/test", { schema: { body: connection }, config: op }, async (request) => {
+    return await runConnectionTest(context, await toTest(request, request.body));
   });
 
   const tests = new ConnectionTests(context);
@@ -189,13 +197,14 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
       if (!mayDo(userOf(request).role, "OP")) {
         throw new ApiError(403, `You are not authorized to test connection \`${body.connection_id}\`.`);
       }
-      const given = checked(body, ["body"]);
+      const team = await teamOfTest(request, body);
+      const given = checked(context, body, ["body"]);
       const save = async (): Promise<void> => {
         if (!body.commit_on_success) return;
         const made = await createConnection(db, body.connection_id, newColumns(given));
         if (!made) await change(await require(body.connection_id), given);
       };
-      const test = tests.enqueue(body.connection_id, given, save);
+      const test = tests.enqueue(body.connection_id, given, team, save);
       if (!test) {
         throw conflict(`An active connection test already exists for connection_id \`${body.connection_id}\`.`);
       }
@@ -210,8 +219,10 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
       throw unprocessable([{ type: "missing", loc, msg: "Field required", input: null }]);
     }
     const test = mayDo(userOf(request).role, "OP") ? tests.find(token) : undefined;
-    if (!test) throw notFound(`No connection test found for token: \`${token}\``);
-    return { ...test, created_at: formatInstant(test.created_at) };
+    if (!test || !isWithinTeams(test.team, teamsOf(request)))
+      throw notFound(`No connection test found for token: \`${token}\``);
+    const { team: _team, ...shown } = test;
+    return { ...shown, created_at: formatInstant(shown.created_at) };
   });
 
   app.post(
@@ -229,6 +240,23 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
     return row;
   }
 
+  /** The team that a test is for, and its answer. Refuses other teams', as Airflow's `enqueue_connection_test`. */
+  async function teamOfTest(request: FastifyRequest, body: ConnectionBody): Promise<string | null> {
+    if (!context.multiTeam) return null;
+    const { connection_id: connId, team_name: asked = null } = body;
+    const [stored] = await findConnections(db, [connId]);
+    if (stored && asked !== null && asked !== stored.team_name) {
+      throw new ApiError(403, `team_name \`${asked}\` does not match the team of connection \`${connId}\`.`);
+    }
+    const team = stored ? stored.team_name : asked;
+    if (!isWithinTeams(team, teamsOf(request))) {
+      throw new ApiError(403, `You are not authorized to test connection \`${connId}\`.`);
+    }
+    const [unknown] = team === null ? [] : await unknownTeams(db, [team]);
+    if (unknown !== undefined) throw badRequest(`Team '${unknown}' does not exist`);
+    return team;
+  }
+
   async function change(row: ConnectionRow, given: ConnectionFields): Promise<ConnectionRow> {
     const columns = toColumns(secrets, given, openSecrets(secrets, row));
     const changed = await updateConnection(db, row.conn_id, columns);
@@ -243,10 +271,11 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
   }
 
   /** What a test connects with: stored secrets stand in for masked ones, but only towards where they belong. */
-  async function toTest(body: ConnectionBody): Promise<ConnectionFields> {
-    const given = checked(body, ["body"]);
+  async function toTest(request: FastifyRequest, body: ConnectionBody): Promise<ConnectionFields> {
+    const given = checked(context, body, ["body"]);
     const [stored] = await findConnections(db, [body.connection_id]);
-    if (!stored) return given;
+    // Of another team's connection nothing is told, not even that there is one.
+    if (!stored || !isWithinTeams(stored.team_name, teamsOf(request))) return given;
     const moved =
       ("host" in given && (given.host || null) !== (stored.host || null)) ||
       ("port" in given && (given.port ?? null) !== stored.port);
@@ -268,11 +297,11 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
 const missing = (connId: string) => notFound(`The Connection with connection_id: \`${connId}\` was not found`);
 
 /** The fields a body gives, checked as Airflow does beyond their types. */
-function checked(body: ConnectionBody, loc: (string | number)[]): ConnectionFields {
-  if (body.team_name != null) throw valueError(loc, NO_TEAMS, body);
-  const { conn_type, description, host, login, schema, port, password } = body;
-  const given: ConnectionFields = { conn_type, description, host, login, schema, port, password };
-  for (const name of ["description", "host", "login", "schema", "port", "password"] as const) {
+function checked(context: ApiContext, body: ConnectionBody, loc: (string | number)[]): ConnectionFields {
+  refuseTeam(context, body, loc);
+  const { conn_type, description, host, login, schema, port, password, team_name } = body;
+  const given: ConnectionFields = { conn_type, description, host, login, schema, port, password, team_name };
+  for (const name of ["description", "host", "login", "schema", "port", "password", "team_name"] as const) {
     if (!(name in body)) delete given[name];
   }
   if (!("extra" in body)) return given;

@@ -1,17 +1,20 @@
 import { Type } from "typebox";
+import { isWithinTeams } from "../../domain/team.ts";
 import { formatInstant } from "../../kit/instant.ts";
 import {
   DAG_WARNING_ORDER,
   findImportError,
   IMPORT_ERROR_ORDER,
   isKnownDagFile,
+  isOfTeams,
   listDagWarnings,
   listImportErrors,
   type ImportErrorRow,
 } from "../../store/query-catalog.ts";
+import { teamsOfFile } from "../../store/teams.ts";
 import { audited } from "../audit.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
-import { notFound } from "../errors.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
+import { ApiError, notFound } from "../errors.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
 import { enumOf } from "../schema.ts";
 import { decodeFileToken } from "./file-token.ts";
@@ -29,7 +32,8 @@ export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
     filename: Type.Optional(Type.String()),
     bundle_name: Type.Optional(Type.String()),
   });
-  app.get("/importErrors", { schema: { querystring: errorQuery } }, async ({ query }) => {
+  app.get("/importErrors", { schema: { querystring: errorQuery } }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, {
       allowed: Object.keys(IMPORT_ERROR_ORDER),
       primaryKey: "id",
@@ -41,6 +45,7 @@ export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
         filenamePattern: patternsOf(query, "filename"),
         filename: query.filename,
         bundleName: query.bundle_name,
+        teams: teamsOf(request),
       },
       { orders, page: pageOf(query) },
     );
@@ -48,10 +53,14 @@ export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
   });
 
   const errorParams = Type.Object({ import_error_id: Type.Integer() });
-  app.get("/importErrors/:import_error_id", { schema: { params: errorParams } }, async ({ params }) => {
+  app.get("/importErrors/:import_error_id", { schema: { params: errorParams } }, async (request) => {
+    const { params } = request;
     const error = await findImportError(db, params.import_error_id);
     if (!error) {
       throw notFound(`The ImportError with import_error_id: \`${params.import_error_id}\` was not found`);
+    }
+    if (!(await isOfTeams(db, error, teamsOf(request)))) {
+      throw new ApiError(403, "You do not have read permission on any of the Dags in the file");
     }
     return toImportErrorResponse(error);
   });
@@ -62,9 +71,10 @@ export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
     dag_id: Type.Optional(Type.String()),
     warning_type: Type.Optional(enumOf(WARNING_TYPES)),
   });
-  app.get("/dagWarnings", { schema: { querystring: warningQuery } }, async ({ query }) => {
+  app.get("/dagWarnings", { schema: { querystring: warningQuery } }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_WARNING_ORDER), primaryKey: "dag_id" });
-    const filter = { dagId: query.dag_id, warningType: query.warning_type };
+    const filter = { dagId: query.dag_id, warningType: query.warning_type, teams: teamsOf(request) };
     const { rows, total } = await listDagWarnings(db, filter, { orders, page: pageOf(query) });
     return {
       dag_warnings: rows.map((row) => ({
@@ -88,6 +98,9 @@ export function dagFileRoutes(app: TypedApp, context: ApiContext): void {
     async (request, reply) => {
       const file = decodeFileToken(request.params.file_token);
       if (!file || !(await isKnownDagFile(db, file.relativeFileloc))) throw notFound("File not found");
+      const teams = teamsOf(request);
+      const owners = teams === null ? [] : await teamsOfFile(db, file.relativeFileloc);
+      if (!owners.every((team) => isWithinTeams(team, teams))) throw new ApiError(403, "Forbidden");
       context.reparse(file.relativeFileloc);
       return await reply.code(201).type("application/json").send("null");
     },

@@ -18,7 +18,7 @@ import { markDagRun } from "../../store/mark.ts";
 import { eventsOfRun } from "../../store/query-assets.ts";
 import { toAssetEventResponse } from "../asset-response.ts";
 import { audited } from "../audit.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { decodeCursor, encodeBackwardCursor, encodeCursor } from "../cursor.ts";
 import { ApiError, badRequest, conflict } from "../errors.ts";
 import {
@@ -109,9 +109,10 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
   app.get(
     "/dags/:dag_id/dagRuns",
     { schema: { params: dagParams, querystring: listQuery } },
-    async ({ params, query }, reply) => {
+    async (request, reply) => {
+      const { params, query } = request;
       const partitionDate = await partitionDays(params.dag_id, query);
-      const filter = { ...filterOf(params.dag_id, query), partitionDate };
+      const filter = { ...filterOf(params.dag_id, query), partitionDate, teams: teamsOf(request) };
       const orders = orderOf(query.order_by, sortable);
       const page = pageOf(query);
       if (query.cursor === undefined) {
@@ -134,8 +135,10 @@ export function dagRunRoutes(app: TypedApp, context: ApiContext): void {
   app.post(
     "/dags/:dag_id/dagRuns/list",
     { schema: { params: Type.Object({ dag_id: Type.Literal("~") }), body: batchBody }, config: { role: "VIEWER" } },
-    async ({ body }, reply) => {
+    async (request, reply) => {
+      const { body } = request;
       const filter: DagRunFilter = {
+        teams: teamsOf(request),
         dagIds: body.dag_ids ?? undefined,
         states: body.states ?? undefined,
         confContains: body.conf_contains ?? undefined,

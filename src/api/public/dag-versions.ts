@@ -1,6 +1,6 @@
 import { Type } from "typebox";
 import { DAG_VERSION_ORDER, findDagSource, findDagVersion, listDagVersions } from "../../store/query-dag-versions.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError, notFound } from "../errors.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery } from "../query.ts";
 import { toDagVersionResponse } from "../serialize.ts";
@@ -18,26 +18,24 @@ export function dagVersionRoutes(app: TypedApp, context: ApiContext): void {
     bundle_name: Type.Optional(Type.String()),
     bundle_version: Type.Optional(Type.String()),
   });
-  app.get(
-    "/dags/:dag_id/dagVersions",
-    { schema: { params: dagParams, querystring: listQuery } },
-    async ({ params, query }) => {
-      const dagId = params.dag_id === "~" ? undefined : params.dag_id;
-      if (dagId !== undefined) await requireDag(context, dagId);
-      const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_VERSION_ORDER), primaryKey: "id" });
-      const { rows, total } = await listDagVersions(
-        db,
-        {
-          dagId,
-          versionNumber: query.version_number,
-          bundleName: query.bundle_name,
-          bundleVersion: query.bundle_version,
-        },
-        { orders, page: pageOf(query) },
-      );
-      return { dag_versions: rows.map(toDagVersionResponse), total_entries: total };
-    },
-  );
+  app.get("/dags/:dag_id/dagVersions", { schema: { params: dagParams, querystring: listQuery } }, async (request) => {
+    const { params, query } = request;
+    const dagId = params.dag_id === "~" ? undefined : params.dag_id;
+    if (dagId !== undefined) await requireDag(context, dagId);
+    const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_VERSION_ORDER), primaryKey: "id" });
+    const { rows, total } = await listDagVersions(
+      db,
+      {
+        dagId,
+        versionNumber: query.version_number,
+        bundleName: query.bundle_name,
+        bundleVersion: query.bundle_version,
+        teams: teamsOf(request),
+      },
+      { orders, page: pageOf(query) },
+    );
+    return { dag_versions: rows.map(toDagVersionResponse), total_entries: total };
+  });
 
   app.get(
     "/dags/:dag_id/dagVersions/:version_number",

@@ -17,7 +17,7 @@ import {
 import { countRunningRuns } from "../../store/query-dag-runs.ts";
 import { findDagVersion, findSerializedDag } from "../../store/query-dag-versions.ts";
 import { audited } from "../audit.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError, badRequest, conflict, notFound, uniqueConflict } from "../errors.ts";
 import {
   instantRangeOf,
@@ -88,6 +88,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
       ],
       lastRunStartDate: instantRangeOf(query, "dag_run_start_date"),
       lastRunEndDate: instantRangeOf(query, "dag_run_end_date"),
+      teams: teamsOf(request),
     };
     const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_ORDER), primaryKey: "dag_id" });
     const { rows, total } = await listDags(db, filter, { orders, page: pageOf(query) });
@@ -104,7 +105,7 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
     async (request) => {
       const { query, body } = request;
       refuseOtherMasks(query.update_mask);
-      const filter = narrowingOf(query);
+      const filter = { ...narrowingOf(query), teams: teamsOf(request) };
       // Without a pattern nothing is meant: nobody pauses everything by accident.
       const { substring, prefix } = filter.dagId ?? {};
       if (substring === undefined && prefix === undefined) return { dags: [], total_entries: 0 };
@@ -205,9 +206,11 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
   );
 
   const tagQuery = Type.Object({ ...pageQuery, ...orderByQuery, ...patternQuery("tag_name") });
-  app.get("/dagTags", { schema: { querystring: tagQuery } }, async ({ query }) => {
+  app.get("/dagTags", { schema: { querystring: tagQuery } }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, { allowed: ["name"], primaryKey: "name" });
-    const { rows, total } = await listDagTags(db, patternsOf(query, "tag_name"), { orders, page: pageOf(query) });
+    const filter = { name: patternsOf(query, "tag_name"), teams: teamsOf(request) };
+    const { rows, total } = await listDagTags(db, filter, { orders, page: pageOf(query) });
     return { tags: rows.map((row) => row.name), total_entries: total };
   });
 

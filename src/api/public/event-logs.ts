@@ -1,7 +1,7 @@
 import { Type } from "typebox";
 import { formatInstant } from "../../kit/instant.ts";
 import { EVENT_LOG_ORDER, findEventLog, listEventLogs, type EventLogRow } from "../../store/query-catalog.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
 import { InstantText, toInstant } from "../schema.ts";
@@ -32,7 +32,8 @@ const listQuery = Type.Object({
 export function eventLogRoutes(app: TypedApp, context: ApiContext): void {
   const { db } = context;
 
-  app.get("/eventLogs", { schema: { querystring: listQuery } }, async ({ query }) => {
+  app.get("/eventLogs", { schema: { querystring: listQuery } }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, {
       allowed: Object.keys(EVENT_LOG_ORDER),
       primaryKey: "id",
@@ -57,6 +58,7 @@ export function eventLogRoutes(app: TypedApp, context: ApiContext): void {
         runIdPattern: patternsOf(query, "run_id"),
         ownerPattern: patternsOf(query, "owner"),
         eventPattern: patternsOf(query, "event"),
+        teams: teamsOf(request),
       },
       { orders, page: pageOf(query) },
     );

@@ -12,7 +12,7 @@ import {
 import { findTries } from "../../store/task-instance-tries.ts";
 import { findTaskInstance, findTaskInstancesById, type TaskInstanceRow } from "../../store/task-instances.ts";
 import { audited } from "../audit.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError, badRequest, conflict, notFound } from "../errors.ts";
 import {
   instantRangeOf,
@@ -63,37 +63,35 @@ type Place = { dag_id: string; dag_run_id: string; task_id: string; map_index: n
 export function hitlRoutes(app: TypedApp, context: ApiContext): void {
   const { db, bus } = context;
 
-  app.get(
-    `${RUN}/hitlDetails`,
-    { schema: { params: runParams, querystring: listQuery } },
-    async ({ params, query }, reply) => {
-      const named = (value: string): string | undefined => (value === "~" ? undefined : value);
-      const { rows, total } = await listHitlDetails(
-        db,
-        {
-          dagId: named(params.dag_id),
-          runId: named(params.dag_run_id),
-          taskId: query.task_id,
-          mapIndex: query.map_index,
-          states: statesOf(query.state),
-          responded: query.response_received,
-          responderIds: query.responded_by_user_id,
-          responderNames: query.responded_by_user_name,
-          dagIdPattern: patternsOf(query, "dag_id"),
-          taskIdPattern: patternsOf(query, "task_id"),
-          subject: query.subject_search === undefined ? {} : { substring: query.subject_search },
-          body: query.body_search === undefined ? {} : { substring: query.body_search },
-          createdAt: instantRangeOf(query, "created_at"),
-        },
-        {
-          orders: orderOf(query.order_by, { allowed: Object.keys(HITL_SORTABLE), primaryKey: "ti_id" }),
-          page: pageOf(query),
-        },
-      );
-      const details = await hitlDetailsOf(db, rows);
-      return sendRaw(reply, { hitl_details: details.map(({ detail }) => detail), total_entries: total });
-    },
-  );
+  app.get(`${RUN}/hitlDetails`, { schema: { params: runParams, querystring: listQuery } }, async (request, reply) => {
+    const { params, query } = request;
+    const named = (value: string): string | undefined => (value === "~" ? undefined : value);
+    const { rows, total } = await listHitlDetails(
+      db,
+      {
+        dagId: named(params.dag_id),
+        runId: named(params.dag_run_id),
+        taskId: query.task_id,
+        mapIndex: query.map_index,
+        states: statesOf(query.state),
+        responded: query.response_received,
+        responderIds: query.responded_by_user_id,
+        responderNames: query.responded_by_user_name,
+        dagIdPattern: patternsOf(query, "dag_id"),
+        taskIdPattern: patternsOf(query, "task_id"),
+        subject: query.subject_search === undefined ? {} : { substring: query.subject_search },
+        body: query.body_search === undefined ? {} : { substring: query.body_search },
+        createdAt: instantRangeOf(query, "created_at"),
+        teams: teamsOf(request),
+      },
+      {
+        orders: orderOf(query.order_by, { allowed: Object.keys(HITL_SORTABLE), primaryKey: "ti_id" }),
+        page: pageOf(query),
+      },
+    );
+    const details = await hitlDetailsOf(db, rows);
+    return sendRaw(reply, { hitl_details: details.map(({ detail }) => detail), total_entries: total });
+  });
 
   app.get(DETAIL, { schema: { params } }, async (request, reply) => {
     const { ti, detail } = await require(request.params);

@@ -11,7 +11,7 @@ import {
   type PoolRow,
 } from "../../store/pools.ts";
 import { audited } from "../audit.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { badRequest, conflict, notFound, uniqueConflict, unprocessable } from "../errors.ts";
 import {
   masked,
@@ -23,9 +23,9 @@ import {
   patternsOf,
   updateMaskQuery,
 } from "../query.ts";
-import { nullable, strictObject, valueError } from "../schema.ts";
+import { nullable, strictObject } from "../schema.ts";
 import { bulkBody, pythonSet, runBulk } from "./bulk.ts";
-import { NO_TEAMS } from "./variables.ts";
+import { refuseTeam } from "./variables.ts";
 
 const nameParams = Type.Object({ "*": Type.String() });
 const slots = Type.Integer({ minimum: -1 });
@@ -55,13 +55,18 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
   const op = { role: "OP" as const };
   const changed = (): void => bus.publish({ kind: "pool" });
 
-  app.get("/pools", { schema: { querystring: listQuery } }, async ({ query }) => {
+  app.get("/pools", { schema: { querystring: listQuery } }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, {
       allowed: Object.keys(POOL_SORTABLE),
       primaryKey: "id",
       aliases: { name: "pool" },
     });
-    const found = await listPools(db, patternsOf(query, "pool_name"), { orders, page: pageOf(query) });
+    const found = await listPools(
+      db,
+      { name: patternsOf(query, "pool_name"), teams: teamsOf(request) },
+      { orders, page: pageOf(query) },
+    );
     return { pools: found.rows.map(toResponse), total_entries: found.total };
   });
 
@@ -71,7 +76,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
     "/pools",
     { schema: { body: pool }, config: op, preValidation: audited(db, "post_pool") },
     async ({ body }, reply) => {
-      refuseTeam(body);
+      refuseTeam(context, body);
       if (!(await createPool(db, body.name, newFields(body)))) {
         throw uniqueConflict(`The Pool with name: \`${body.name}\` already exists`);
       }
@@ -92,7 +97,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
       if (body.pool && body.pool !== name) {
         throw badRequest("Invalid body, pool name from request body doesn't match uri parameter");
       }
-      refuseTeam(body);
+      refuseTeam(context, body);
       await require(name);
       if (name === DEFAULT_POOL) checkDefaultPool(query.update_mask);
       else requireComplete(body);
@@ -119,7 +124,7 @@ export function poolRoutes(app: TypedApp, context: ApiContext): void {
     { schema: { body: bulk }, config: op, preValidation: audited(db, "bulk_pools") },
     async ({ body }) => {
       for (const action of body.actions) {
-        for (const entity of action.entities) if (typeof entity !== "string") refuseTeam(entity);
+        for (const entity of action.entities) if (typeof entity !== "string") refuseTeam(context, entity);
       }
       const existing = async (names: readonly string[]) => new Set((await findPools(db, names)).map((row) => row.pool));
       const answer = await runBulk<typeof pool>(body.actions, {
@@ -193,6 +198,7 @@ function newFields(body: Pool): PoolFields {
     slots: body.slots,
     description: body.description ?? null,
     include_deferred: body.include_deferred ?? false,
+    team_name: body.team_name ?? null,
   };
 }
 
@@ -202,6 +208,7 @@ function changesOf(body: Partial<Pool> | Partial<PatchBody>): Partial<PoolFields
     ...(body.slots == null ? {} : { slots: body.slots }),
     ...("description" in body ? { description: body.description ?? null } : {}),
     ...(body.include_deferred == null ? {} : { include_deferred: body.include_deferred }),
+    ...("team_name" in body ? { team_name: body.team_name ?? null } : {}),
   };
 }
 
@@ -222,8 +229,4 @@ function requireAll(names: readonly string[], present: ReadonlySet<string>, onMi
   const absent = names.filter((name) => !present.has(name));
   if (onMissing === "skip" || absent.length === 0) return;
   throw notFound(`The pools with these pool names: ${pythonSet(absent)} were not found.`);
-}
-
-function refuseTeam(body: { team_name?: string | null | undefined }): void {
-  if (body.team_name != null) throw valueError(["body"], NO_TEAMS, body);
 }

@@ -1,6 +1,9 @@
+import type { FastifyRequest } from "fastify";
 import { Type, type Static } from "typebox";
+import { isWithinTeams } from "../../domain/team.ts";
 import { deleteTaskInstances, findTaskInstances, type TaskInstanceRow } from "../../store/task-instances.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOfDags } from "../../store/teams.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import { nullable, strictObject } from "../schema.ts";
 import { bulkBody, runBulk, type BulkOutcome, type OnNonExistence } from "./bulk.ts";
@@ -46,7 +49,7 @@ export function taskInstanceBulkRoutes(app: TypedApp, context: ApiContext): void
           outcome.errors.push({ error: "Task instances bulk create is not supported", status_code: 405 });
         },
         update: async (action, outcome) => {
-          const targets = targetsOf(params, action.entities, outcome);
+          const targets = await allowed(request, targetsOf(params, action.entities, outcome), "update", outcome);
           for (const [target, rows] of await found(context, targets, action.action_on_non_existence)) {
             for (const row of rows) {
               const place = { ...target, map_index: row.map_index };
@@ -58,7 +61,7 @@ export function taskInstanceBulkRoutes(app: TypedApp, context: ApiContext): void
           }
         },
         delete: async (action, outcome) => {
-          const targets = targetsOf(params, action.entities, outcome);
+          const targets = await allowed(request, targetsOf(params, action.entities, outcome), "delete", outcome);
           for (const [, rows] of await found(context, targets, action.action_on_non_existence)) {
             const gone = await deleteTaskInstances(
               db,
@@ -71,6 +74,27 @@ export function taskInstanceBulkRoutes(app: TypedApp, context: ApiContext): void
       });
     },
   );
+
+  /** Those of the targets that are of DAGs of the user's teams; the others are reported. */
+  async function allowed(
+    request: FastifyRequest,
+    targets: readonly Target[],
+    verb: string,
+    outcome: BulkOutcome,
+  ): Promise<readonly Target[]> {
+    const teams = teamsOf(request);
+    if (teams === null) return targets;
+    const owners = await teamsOfDags(
+      db,
+      targets.map((target) => target.dag_id),
+    );
+    return targets.filter(({ dag_id: dagId }) => {
+      if (isWithinTeams(owners.get(dagId), teams)) return true;
+      const error = `User is not authorized to ${verb} task instances for DAG '${dagId}'`;
+      outcome.errors.push({ error, status_code: 403 });
+      return false;
+    });
+  }
 }
 
 const nameOf = (row: TaskInstanceRow): string => `${row.dag_id}.${row.run_id}.${row.task_id}[${row.map_index}]`;

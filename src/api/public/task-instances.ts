@@ -13,7 +13,7 @@ import {
   type TaskInstanceFilter,
 } from "../../store/task-instances.ts";
 import { audited } from "../audit.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { decodeCursor, encodeBackwardCursor, encodeCursor } from "../cursor.ts";
 import { ApiError, badRequest, notFound } from "../errors.ts";
 import { instantRangeOf, numberRangeOf, orderByQuery, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
@@ -132,6 +132,7 @@ export function taskInstanceRoutes(app: TypedApp, context: ApiContext): void {
       ...filterOf(query),
       ...(await scopeOf(context, params, query.task_group_id)),
       taskId: query.task_id,
+      teams: teamsOf(request),
     };
     filter.patterns = {
       ...filter.patterns,
@@ -175,6 +176,7 @@ export function taskInstanceRoutes(app: TypedApp, context: ApiContext): void {
       requireWildcards(request.params);
       const { body } = request;
       const filter: TaskInstanceFilter = {
+        teams: teamsOf(request),
         dagIds: body.dag_ids ?? [],
         runIds: body.dag_run_ids ?? [],
         taskIds: body.task_ids ?? [],

@@ -12,7 +12,7 @@ import {
 } from "../../store/variables.ts";
 import { audited } from "../audit.ts";
 import { bodyText } from "../body.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { badRequest, conflict, notFound } from "../errors.ts";
 import {
   masked,
@@ -39,7 +39,7 @@ type Variable = Static<typeof variable>;
 const bulk = bulkBody(variable);
 const listQuery = Type.Object({ ...pageQuery, ...orderByQuery, ...patternQuery("variable_key") });
 
-export const NO_TEAMS = "team_name cannot be set when multi_team mode is disabled. Please contact your administrator.";
+const NO_TEAMS = "team_name cannot be set when multi_team mode is disabled. Please contact your administrator.";
 
 /** `/variables`. Keys may hold slashes. */
 export function variableRoutes(app: TypedApp, context: ApiContext): void {
@@ -65,9 +65,11 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
     }
   };
 
-  app.get("/variables", { schema: { querystring: listQuery }, config: op }, async ({ query }) => {
+  app.get("/variables", { schema: { querystring: listQuery }, config: op }, async (request) => {
+    const { query } = request;
     const orders = orderOf(query.order_by, { allowed: Object.keys(VARIABLE_SORTABLE), primaryKey: "id" });
-    const found = await listVariables(db, patternsOf(query, "variable_key"), { orders, page: pageOf(query) });
+    const filter = { key: patternsOf(query, "variable_key"), teams: teamsOf(request) };
+    const found = await listVariables(db, filter, { orders, page: pageOf(query) });
     return { variables: found.rows.map(toResponse), total_entries: found.total };
   });
 
@@ -82,9 +84,10 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
     { schema: { body: variable }, config: op, preValidation: audited(db, "post_variable") },
     async (request, reply) => {
       const { body } = request;
-      refuseTeam(body);
+      refuseTeam(context, body);
       const val = secrets.encrypt(storedText(body.value, exactBody(request)));
-      const row = await createVariable(db, { key: body.key, val, description: body.description ?? null });
+      const { key, description = null, team_name = null } = body;
+      const row = await createVariable(db, { key, val, description, team_name });
       if (!row) throw conflict(`The Variable with key: \`${body.key}\` already exists`);
       return reply.code(201).send(toResponse(row));
     },
@@ -101,7 +104,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
       const { params, query, body } = request;
       const key = params["*"];
       if (body.key !== key) throw badRequest("Invalid body, key from request body doesn't match uri parameter");
-      refuseTeam(body);
+      refuseTeam(context, body);
       refuseKeyInMask(query.update_mask);
       const fields = fieldsOf(masked(body, query.update_mask), exactBody(request));
       const row = await updateVariable(db, key, fields);
@@ -128,7 +131,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
       request.body.actions.forEach((action, at) =>
         action.entities.forEach((entity, index) => {
           if (typeof entity === "string") return;
-          refuseTeam(entity);
+          refuseTeam(context, entity);
           exactOf.set(entity, valueAt(exact, "actions", at, "entities", index));
         }),
       );
@@ -144,9 +147,11 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
           for (const entity of action.entities) {
             if (action.action_on_existence === "skip" && present.has(entity.key)) continue;
             const val = secrets.encrypt(storedText(entity.value, exactOf.get(entity)));
-            const description = entity.description ?? null;
-            const made = await createVariable(db, { key: entity.key, val, description });
-            if (!made) await updateVariable(db, entity.key, { val, description });
+            const { key, description = null, team_name = null } = entity;
+            const made = await createVariable(db, { key, val, description, team_name });
+            // An overwrite gives a team only where it names one.
+            const team = "team_name" in entity ? { team_name } : {};
+            if (!made) await updateVariable(db, key, { val, description, ...team });
             outcome.success.push(entity.key);
           }
         },
@@ -175,6 +180,7 @@ export function variableRoutes(app: TypedApp, context: ApiContext): void {
     return {
       ...("value" in given ? { val: secrets.encrypt(storedText(given.value, exact)) } : {}),
       ...("description" in given ? { description: given.description ?? null } : {}),
+      ...("team_name" in given ? { team_name: given.team_name ?? null } : {}),
     };
   }
 }
@@ -187,8 +193,13 @@ function requireAll(keys: readonly string[], present: ReadonlySet<string>, onMis
   throw notFound(`The variables with these keys: ${pythonSet(absent)} were not found.`);
 }
 
-function refuseTeam(body: { team_name?: string | null | undefined }): void {
-  if (body.team_name != null) throw valueError(["body"], NO_TEAMS, body);
+/** Nothing is given to a team outside multi-team mode; `loc` is where the body lies. */
+export function refuseTeam(
+  { multiTeam = false }: ApiContext,
+  body: { team_name?: string | null | undefined },
+  loc: (string | number)[] = ["body"],
+): void {
+  if (!multiTeam && body.team_name != null) throw valueError(loc, NO_TEAMS, body);
 }
 
 function refuseKeyInMask(mask: readonly string[] | undefined): void {

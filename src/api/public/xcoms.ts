@@ -16,7 +16,7 @@ import {
 } from "../../store/xcoms.ts";
 import { audited } from "../audit.ts";
 import { bodyText } from "../body.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { badRequest, conflict, notFound } from "../errors.ts";
 import {
   instantRangeOf,
@@ -93,7 +93,8 @@ export function xcomRoutes(app: TypedApp, context: ApiContext): void {
     },
   );
 
-  app.get(ENTRIES, { schema: { params: taskParams, querystring: listQuery } }, async ({ params, query }) => {
+  app.get(ENTRIES, { schema: { params: taskParams, querystring: listQuery } }, async (request) => {
+    const { params, query } = request;
     const named = (value: string): string | undefined => (value === "~" ? undefined : value);
     const { rows, total } = await listXComs(
       db,
@@ -109,6 +110,7 @@ export function xcomRoutes(app: TypedApp, context: ApiContext): void {
         taskIdPattern: patternsOf(query, "task_id"),
         logicalDate: instantRangeOf(query, "logical_date"),
         runAfter: instantRangeOf(query, "run_after"),
+        teams: teamsOf(request),
       },
       { orders: orderOfXComs(query.order_by), page: pageOf(query) },
     );

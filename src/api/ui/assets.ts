@@ -10,7 +10,7 @@ import {
   type NextRunAssetRow,
   type PartitionRow,
 } from "../../store/ui-assets.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import { instantOrNull, jsonOrNull } from "../serialize.ts";
 
@@ -38,8 +38,10 @@ export function assetRoutes(app: TypedApp, context: ApiContext): void {
     dag_id: Type.Optional(Type.String()),
     has_created_dag_run_id: Type.Optional(Type.Boolean()),
   });
-  app.get("/partitioned_dag_runs", { schema: { querystring: ListQuery } }, async ({ query }) => {
-    const rows = await listPartitions(db, { dagId: query.dag_id, hasRun: query.has_created_dag_run_id });
+  app.get("/partitioned_dag_runs", { schema: { querystring: ListQuery } }, async (request) => {
+    const { query } = request;
+    const filter = { dagId: query.dag_id, hasRun: query.has_created_dag_run_id, teams: teamsOf(request) };
+    const rows = await listPartitions(db, filter);
     if (rows.length === 0) {
       if (query.dag_id !== undefined && !(await findDagRow(db, query.dag_id))) throw noDag(query.dag_id);
       return { partitioned_dag_runs: [], total: 0, asset_expressions: null };

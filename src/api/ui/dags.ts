@@ -3,7 +3,7 @@ import { DAG_RUN_STATES } from "../../domain/states.ts";
 import { pendingInputs } from "../../store/hitl-details.ts";
 import { DAG_ORDER, listDags } from "../../store/query-dags.ts";
 import { favoritesAmong, latestRuns } from "../../store/ui-runs.ts";
-import { userOf, type ApiContext, type TypedApp } from "../context.ts";
+import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { toDagResponse } from "../public/dag-response.ts";
 import { runStatesOf } from "../public/dags.ts";
 import { hitlDetailsOf } from "../public/hitl.ts";
@@ -61,6 +61,7 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
         ...(query.last_dag_run_state === undefined ? [] : [query.last_dag_run_state]),
         ...runStatesOf(query.dag_run_state),
       ],
+      teams: teamsOf(request),
     };
     const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_ORDER), primaryKey: "dag_id" });
     const { rows, total } = await listDags(db, filter, { orders, page: pageOf(query) });

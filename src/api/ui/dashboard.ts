@@ -1,7 +1,7 @@
 import { Type } from "typebox";
 import { DAG_RUN_STATES, TASK_INSTANCE_STATES } from "../../domain/states.ts";
 import { countStates, dagStats } from "../../store/ui-dashboard.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { InstantText, toInstant } from "../schema.ts";
 
 /** Beyond this many rows the counts are lower bounds. */
@@ -9,8 +9,8 @@ const EXACT_COUNT_LIMIT = 50_000;
 
 /** The home page's numbers. */
 export function dashboardRoutes(app: TypedApp, { db, kit }: ApiContext): void {
-  app.get("/dashboard/dag_stats", async () => {
-    const { active, failed, running, queued } = await dagStats(db);
+  app.get("/dashboard/dag_stats", async (request) => {
+    const { active, failed, running, queued } = await dagStats(db, teamsOf(request));
     return {
       active_dag_count: active,
       failed_dag_count: failed,
@@ -25,6 +25,7 @@ export function dashboardRoutes(app: TypedApp, { db, kit }: ApiContext): void {
     const window = {
       from: toInstant(start_date, ["query", "start_date"]),
       to: end_date ? toInstant(end_date, ["query", "end_date"]) : kit.clock.now(),
+      teams: teamsOf(request),
     };
     const { runs, taskInstances } = await countStates(db, window, EXACT_COUNT_LIMIT + 1);
     const dagRuns = tally(runs, DAG_RUN_STATES);

@@ -8,7 +8,7 @@ import {
   listDeadlines,
 } from "../../store/query-deadlines.ts";
 import { dagRunState } from "../../store/query-dag-runs.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { requireVersion } from "../public/dag-lookup.ts";
 import { instantRangeOf, instantRangeQuery, orderByQuery, orderOf, pageOf, pageQuery } from "../query.ts";
@@ -26,7 +26,11 @@ export function deadlineRoutes(app: TypedApp, { db }: ApiContext): void {
   app.get(
     "/dags/:dag_id/dagRuns/:dag_run_id/deadlines",
     { schema: { params: RunParams, querystring: DeadlinesQuery } },
-    async ({ params: { dag_id, dag_run_id }, query }) => {
+    async (request) => {
+      const {
+        params: { dag_id, dag_run_id },
+        query,
+      } = request;
       const allRuns = dag_run_id === "~";
       if (!allRuns && dag_id === "~") throw badRequest("dag_id is required when dag_run_id is specified");
       const { rows, total } = await listDeadlines(
@@ -37,6 +41,7 @@ export function deadlineRoutes(app: TypedApp, { db }: ApiContext): void {
           ...(query.missed === undefined ? {} : { missed: query.missed }),
           deadlineTime: instantRangeOf(query, "deadline_time"),
           lastUpdatedAt: instantRangeOf(query, "last_updated_at"),
+          teams: teamsOf(request),
         },
         {
           orders: orderOf(query.order_by, {

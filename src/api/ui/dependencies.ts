@@ -1,7 +1,8 @@
 import { Type } from "typebox";
 import { dataLineage } from "../../store/ui-assets.ts";
 import { listDagDependencies, type DagDependency } from "../../store/ui-dependencies.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOfDags } from "../../store/teams.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
 import { enumOf } from "../schema.ts";
 
@@ -9,7 +10,7 @@ interface Node {
   id: string;
   label: string;
   type: string;
-  team: null;
+  team: string | null;
 }
 
 interface Edge {
@@ -99,23 +100,33 @@ function dataGraph(
 }
 
 /** The page of dependencies between DAGs. */
-export function dependencyRoutes(app: TypedApp, { db }: ApiContext): void {
+export function dependencyRoutes(app: TypedApp, { db, multiTeam = false }: ApiContext): void {
   const Query = Type.Object({
     node_id: Type.Optional(Type.String()),
     dependency_type: Type.Unsafe<"scheduling" | "data">({ ...enumOf(["scheduling", "data"]), default: "scheduling" }),
   });
   app.get("/dependencies", { schema: { querystring: Query } }, async (request) => {
     const { node_id, dependency_type } = request.query;
+    const teams = teamsOf(request);
     if (dependency_type === "data") {
       if (!node_id?.startsWith("asset:")) {
         throw badRequest("Data dependencies require an asset node_id (e.g., 'asset:123')");
       }
       const id = node_id.slice("asset:".length);
       if (!/^\d+$/.test(id)) throw badRequest(`Invalid asset node_id: ${node_id}`);
-      return dataGraph(Number(id), await dataLineage(db, Number(id)));
+      return await withTeams(dataGraph(Number(id), await dataLineage(db, Number(id), teams)));
     }
-    const whole = schedulingGraph(await listDagDependencies(db));
+    const whole = schedulingGraph(await listDagDependencies(db, teams));
     const { nodes, edges } = node_id === undefined ? whole : connectedWith(node_id, whole);
-    return { edges, nodes };
+    return await withTeams({ edges, nodes });
   });
+
+  /** DAGs and tasks say whose they are. */
+  async function withTeams({ edges, nodes }: { edges: Edge[]; nodes: Node[] }) {
+    if (!multiTeam) return { edges, nodes };
+    const dagOf = ({ id, label, type }: Node): string =>
+      type === "dag" ? label : type === "task" ? (id.slice("task:".length).split(SEPARATOR, 1)[0] ?? "") : "";
+    const owners = await teamsOfDags(db, nodes.map(dagOf));
+    return { edges, nodes: nodes.map((node) => ({ ...node, team: owners.get(dagOf(node)) ?? null })) };
+  }
 }

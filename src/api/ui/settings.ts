@@ -1,7 +1,8 @@
 import { Type } from "typebox";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { listTeams, TEAM_SORTABLE } from "../../store/teams.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError } from "../errors.ts";
-import { orderByQuery, pageQuery } from "../query.ts";
+import { orderByQuery, orderOf, pageOf, pageQuery } from "../query.ts";
 
 /** What the UI asks at its start, and the forms of connections. */
 export function settingsRoutes(app: TypedApp, context: ApiContext): void {
@@ -18,12 +19,17 @@ export function settingsRoutes(app: TypedApp, context: ApiContext): void {
     show_external_log_redirect: false,
     external_log_name: null,
     theme: null,
-    multi_team: false,
+    multi_team: context.multiTeam ?? false,
     rerun_with_latest_version: null,
   }));
 
-  app.get("/teams", { schema: { querystring: Type.Object({ ...pageQuery, ...orderByQuery }) } }, async () => {
-    throw new ApiError(403, "Multi-team mode is not configured in the Airflow environment");
+  const teamsQuery = Type.Object({ ...pageQuery, ...orderByQuery });
+  app.get("/teams", { schema: { querystring: teamsQuery } }, async (request) => {
+    const { query } = request;
+    const orders = orderOf(query.order_by, { allowed: Object.keys(TEAM_SORTABLE), primaryKey: "name" });
+    if (!context.multiTeam) throw new ApiError(403, "Multi-team mode is not configured in the Airflow environment");
+    const { rows, total } = await listTeams(context.db, teamsOf(request), { orders, page: pageOf(query) });
+    return { teams: rows, total_entries: total };
   });
 
   let hookMeta: Promise<unknown> | undefined;

@@ -3,7 +3,7 @@ import { fromJsonText } from "../../kit/json-text.ts";
 import { findDagRow } from "../../store/query-dags.ts";
 import { producersIn } from "../../store/ui-assets.ts";
 import { listDagDependencies, type DagDependency } from "../../store/ui-dependencies.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { requireVersion } from "../public/dag-lookup.ts";
 import { upstreamAssets } from "./asset-structure.ts";
 import { nodeIdOf } from "./dependencies.ts";
@@ -34,7 +34,7 @@ export function structureRoutes(app: TypedApp, context: ApiContext): void {
     const nodes = structureNodes(part);
     const edges = structureEdges(part);
     if (!query.external_dependencies) return { edges, nodes };
-    const outside = externalDependencies(dag_id, nodes, await listDagDependencies(db));
+    const outside = externalDependencies(dag_id, nodes, await listDagDependencies(db, teamsOf(request)));
     const producers = await producersIn(db, dag_id);
     // An asset hangs at the task that updates it.
     const bound = outside.edges.map((edge) => ({
