@@ -28,15 +28,8 @@ const LEVEL_COLOURS: Readonly<Record<string, string>> = {
 
 /** Said of the line, not by it. */
 const NOT_SHOWN = new Set([
-  "timestamp",
-  "event",
-  "level",
-  "logger",
-  "error_detail",
-  "filename",
-  "lineno",
-  "loc",
-  "chan",
+  ...["dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id"],
+  ...["timestamp", "event", "level", "logger", "error_detail", "filename", "lineno", "loc", "chan"],
 ]);
 
 /** An event as lines for a person, with Python's traceback where it carries one. Marks that fold a browser's lines are left out. */

@@ -1,7 +1,14 @@
+import type { IncomingMessage } from "node:http";
+import { text as textOf } from "node:stream/consumers";
+import { adminToken } from "../../api/auth/admin-token.ts";
+import { systemClock } from "../../kit/clock.ts";
+import { instantMs } from "../../kit/instant.ts";
 import type { Environment } from "../../kit/config.ts";
 import { UserError } from "../../kit/user-error.ts";
-import type { LeoflowConfig } from "../../lite/config-file.ts";
+import { readServerSettings, type ServerSettings } from "../../lite/config-glance.ts";
+import { findLockHolder } from "../../lite/home-lock.ts";
 import type { LeoflowPaths } from "../../lite/paths.ts";
+import { httpRequest } from "./http.ts";
 
 /** What every command that talks to a server takes. */
 export interface ServerOptions {
@@ -37,7 +44,7 @@ interface Place {
   /** What the error calls the address's source. */
   said: string;
   /** Asked for each request: one that this process signs is short-lived. */
-  token: () => Promise<string | undefined>;
+  token: () => string | undefined;
   /** What the error calls the token's source; undefined where there is none. */
   tokenFrom: string | undefined;
   /** config.yaml's server_url. */
@@ -80,7 +87,7 @@ export class Server {
   }
 
   async get<T>(path: string, query: Query = {}): Promise<T> {
-    return (await this.send("GET", path, { query }));
+    return await this.send("GET", path, { query });
   }
 
   /** `body` is sent as JSON; a text is JSON already. Returns null for an empty answer. */
@@ -90,28 +97,29 @@ export class Server {
     { query = {}, body }: { query?: Query; body?: unknown } = {},
   ): Promise<T> {
     const limit = AbortSignal.timeout(this.#limitMs);
-    const response = await this.#fetch(method, path, { query, body, signal: AbortSignal.any([this.#signal, limit]) });
-    const text = await response.text().catch((error: unknown) => {
+    const response = await this.#ask(method, path, { query, body, signal: AbortSignal.any([this.#signal, limit]) });
+    const { statusCode: status = 0, headers } = response;
+    const text = await textOf(response).catch((error: unknown) => {
       throw this.#noAnswer(error);
     });
-    if (response.status === 204 || (response.ok && text === "")) return null as T;
+    const isOk = status >= 200 && status < 300;
+    if (isOk && text === "") return null as T;
     const answer = parse(text);
-    const isJson = answer !== undefined && (response.headers.get("content-type") ?? "").includes("json");
+    const isJson = answer !== undefined && (headers["content-type"] ?? "").includes("json");
     if (!isJson) throw this.#notOurs(method, path, response);
-    if (response.ok) return answer as T;
-    throw this.#refusal(response.status, answer);
+    if (isOk) return answer as T;
+    throw this.#refusal(status, answer);
   }
 
   /** The lines of an answer that is JSON by line, as they come, until `until` is aborted. */
   async *lines(path: string, query: Query = {}, until: AbortSignal = this.#signal): AsyncGenerator<unknown> {
     const signal = AbortSignal.any([this.#signal, until]);
-    const response = await this.#fetch("GET", path, { query, signal, accept: "application/x-ndjson" });
-    if (!response.ok) throw this.#refusal(response.status, parse(await response.text()));
+    const response = await this.#ask("GET", path, { query, signal, accept: "application/x-ndjson" });
+    if (response.statusCode !== 200) throw this.#refusal(response.statusCode ?? 0, parse(await textOf(response)));
     let rest = "";
-    const decoder = new TextDecoder();
     try {
-      for await (const chunk of response.body ?? []) {
-        const lines = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split("\n");
+      for await (const chunk of response.setEncoding("utf8")) {
+        const lines = (rest + String(chunk)).split("\n");
         rest = lines.pop() ?? "";
         for (const line of lines) if (line !== "") yield parse(line);
       }
@@ -135,12 +143,12 @@ export class Server {
     }
   }
 
-  async #fetch(
+  #ask(
     method: string,
     path: string,
     { query, body, signal, accept }: { query: Query; body?: unknown; signal: AbortSignal; accept?: string },
-  ): Promise<Response> {
-    const token = await this.#place.token();
+  ): Promise<IncomingMessage> {
+    const token = this.#place.token();
     const url = new URL(this.url + path);
     for (const [name, value] of Object.entries(query)) {
       const values = Array.isArray(value) ? (value as readonly string[]) : [value as string | undefined];
@@ -149,8 +157,8 @@ export class Server {
     const headers: Record<string, string> = { accept: accept ?? "application/json" };
     if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
     if (body !== undefined) headers["content-type"] = "application/json";
-    const content = body === undefined ? null : typeof body === "string" ? body : JSON.stringify(body);
-    return fetch(url, { method, headers, body: content, signal }).catch((error: unknown) => {
+    const content = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+    return httpRequest(url, { method, headers, body: content, signal }).catch((error: unknown) => {
       throw this.#noAnswer(error);
     });
   }
@@ -159,9 +167,8 @@ export class Server {
     if (this.#signal.aborted) return this.#signal.reason as Error;
     const { url, said } = this.#place;
     const fix = `look at the address (${said}), or start it with \`leoflow lite\``;
-    const cause = (error as { cause?: unknown }).cause ?? error;
-    const { code = "", message = "" } = cause as { code?: string; message?: string };
-    if ((error as Error).name === "TimeoutError") {
+    const { code = "", message, cause } = error as NodeJS.ErrnoException;
+    if ((cause as Error | undefined)?.name === "TimeoutError" || (error as Error).name === "TimeoutError") {
       return new UserError(`${this.url} gave no answer within ${this.#limitMs / 1000} s`, {
         fix: "ask again in a moment; look into its log",
       });
@@ -171,14 +178,15 @@ export class Server {
       ENOTFOUND: `there is no host ${url.hostname}`,
       EAI_AGAIN: `the name ${url.hostname} cannot be looked up now`,
       ECONNRESET: `${this.url} closed the connection`,
-      UND_ERR_SOCKET: `${this.url} closed the connection`,
+      EPIPE: `${this.url} closed the connection`,
+      HPE_INVALID_CONSTANT: `${this.url} does not speak HTTP`,
     };
     return new UserError(why[code] ?? `${this.url} cannot be reached: ${message}`, { fix, cause: error });
   }
 
-  #notOurs(method: string, path: string, response: Response | undefined): UserError {
-    const type = response?.headers.get("content-type")?.split(";")[0];
-    const got = response ? `${response.status} and ${type ?? "no content"}` : "something else";
+  #notOurs(method: string, path: string, response: IncomingMessage | undefined): UserError {
+    const type = response?.headers["content-type"]?.split(";")[0];
+    const got = response ? `${response.statusCode} and ${type ?? "no content"}` : "something else";
     return new UserError(`${this.url} is no Leoflow: it answered ${method} ${path} with ${got}`, {
       fix: `look at the address (${this.#place.said})`,
     });
@@ -207,13 +215,12 @@ export async function connectServer(caller: Caller, options: ServerOptions = {})
 /** The same, and who is not signed in is asked by nothing: for `leoflow auth login`. */
 export async function connectWithoutToken(caller: Caller, options: ServerOptions = {}): Promise<Server> {
   const place = await placeOf(caller, options);
-  return new Server({ ...place, token: () => Promise.resolve(undefined), tokenFrom: undefined }, caller.signal);
+  return new Server({ ...place, token: () => undefined, tokenFrom: undefined }, caller.signal);
 }
 
 async function placeOf(caller: Caller, options: ServerOptions): Promise<Place> {
   const { environment, paths } = caller;
-  const { readConfigFile } = await import("../../lite/config-file.ts");
-  const config = readConfigFile(paths, environment) ?? {};
+  const config = await readServerSettings(paths, environment);
   const asked = askedAddress(environment, options, config);
   const own = await ownServer(caller, config, asked === undefined);
   const url = asked?.url ?? own?.url;
@@ -225,15 +232,15 @@ async function placeOf(caller: Caller, options: ServerOptions): Promise<Place> {
     (environment.token !== undefined && { token: environment.token, tokenFrom: "the token of LEOFLOW_TOKEN" }) ||
     (isSaved && config.token !== undefined && { token: config.token, tokenFrom: "the token in config.yaml" });
   const place = { url, said: asked?.said ?? "the Leoflow of this home", saved };
-  if (given) return { ...place, token: () => Promise.resolve(given.token), tokenFrom: given.tokenFrom };
+  if (given) return { ...place, token: () => given.token, tokenFrom: given.tokenFrom };
   const sign = own && isSame(own.url, url) ? own.sign : undefined;
-  return { ...place, token: sign ?? (() => Promise.resolve(undefined)), tokenFrom: sign && "this home's own token" };
+  return { ...place, token: sign ?? (() => undefined), tokenFrom: sign && "this home's own token" };
 }
 
 function askedAddress(
   environment: Environment,
   options: ServerOptions,
-  config: Partial<LeoflowConfig>,
+  config: ServerSettings,
 ): { url: URL; said: string } | undefined {
   const [text, said] =
     options.server !== undefined
@@ -253,10 +260,9 @@ function askedAddress(
 /** The Leoflow that runs from this home, whose tokens this home's key signs. `needed` says why there is none. */
 async function ownServer(
   { paths }: Caller,
-  config: Partial<LeoflowConfig>,
+  config: ServerSettings,
   needed: boolean,
-): Promise<{ url: URL; sign: () => Promise<string> } | undefined> {
-  const { findLockHolder } = await import("../../lite/home-lock.ts");
+): Promise<{ url: URL; sign: () => string } | undefined> {
   const holder = await findLockHolder(paths.lock);
   const { jwt_secret: secret, admin_email: admin = "admin@leoflow.local" } = config;
   if (!holder?.living || secret === undefined) {
@@ -269,12 +275,7 @@ async function ownServer(
       fix: "ask again in a moment",
     });
   }
-  const sign = async () => {
-    const { signToken } = await import("../../api/auth/tokens.ts");
-    const { systemClock } = await import("../../kit/clock.ts");
-    const by = { now: systemClock.now(), key: new TextEncoder().encode(secret) };
-    return signToken({ name: admin, role: "ADMIN" }, OWN_TOKEN_SECONDS, by);
-  };
+  const sign = () => adminToken(admin, OWN_TOKEN_SECONDS, { secret, nowMs: instantMs(systemClock.now()) });
   return { url: new URL(holder.url), sign };
 }
 

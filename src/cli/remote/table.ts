@@ -79,7 +79,7 @@ export function durationText(seconds: number | null | undefined): string | null 
 /** On one line and without what would move a terminal's cursor: names and texts are other people's. */
 function shown(value: Cell): string {
   if (value === null || value === undefined || value === "") return "-";
-   
+
   return String(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
 }
 
