@@ -8,6 +8,7 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
+import { databaseSnapshot } from "../store/database-snapshot.ts";
 import { revokeToken } from "../store/revoked-tokens.ts";
 import { findLogin, recordLogin, tokenStanding } from "../store/users.ts";
 import { registerAuthentication } from "./auth/authenticate.ts";
@@ -29,6 +30,7 @@ import { readinessRoutes } from "./readyz.ts";
 import { registerRevalidation } from "./revalidation.ts";
 import { registerStaticUi, type StaticUi } from "./static-ui.ts";
 import { uiRoutes } from "./ui/index.ts";
+import { registerUnchangedAnswers } from "./unchanged-answers.ts";
 import { check, checkQuery, type RouteSchema } from "./validation.ts";
 
 export interface AppConfig {
@@ -103,6 +105,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   if (context.multiTeam) registerTeamAccess(app, db);
   registerRevalidation(app);
   registerCompression(app);
+  registerUnchangedAnswers(app, () => databaseSnapshot(db));
 
   authRoutes(app, {
     db,
