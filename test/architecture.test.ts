@@ -30,7 +30,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2", "yaml"],
   backup: ["pg", "age-encryption"],
   lite: ["pg", "yaml", "prom-client"],
-  cli: ["commander"],
+  cli: ["commander", "yaml"],
 };
 
 /** What our own pages may use; they are the browser's and share no code with src/. */

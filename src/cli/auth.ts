@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { NewPassword } from "../lite/reset-password.ts";
 import { UserError } from "../kit/user-error.ts";
 import type { UserRow } from "../store/users.ts";
+import { addLoginCommands } from "./remote/auth-login.ts";
 import { runCommandWork, type CommandContext } from "./command-context.ts";
 import { givenPassword } from "./new-password.ts";
 
@@ -29,9 +30,10 @@ Without --password-stdin and LEOFLOW_PASSWORD a terminal asks for the password; 
 export function addAuthCommand(program: Command): void {
   const auth = program
     .command("auth")
-    .summary("the users beside the admin of config.yaml")
+    .summary("sign in, make tokens, and the users beside the admin of config.yaml")
     .description(
-      "The users beside the admin of config.yaml. Works while Leoflow runs and while it is stopped. Roles, each with all of those before " +
+      "Signing in to a Leoflow, tokens for its REST API, and the users beside the admin of config.yaml, who can be changed while " +
+        "Leoflow runs and while it is stopped. Roles, each with all of those before " +
         "it: viewer (looks), user (works with DAGs), op (pools, variables, connections, assets), admin (users).",
     )
     .addHelpText(
@@ -40,6 +42,7 @@ export function addAuthCommand(program: Command): void {
         "  leoflow auth update-user ann@example.com --deactivate\n",
     );
 
+  addLoginCommands(auth);
   auth
     .command("create-user <name>")
     .description("Make a user, who signs in with this name or e-mail address.")

@@ -194,13 +194,14 @@ export class Server {
 
   #refusal(status: number, answer: unknown): ServerAnswer {
     const detail = detailText((answer as { detail?: unknown } | null)?.detail) ?? `${this.url} answered ${status}`;
-    if (status !== 401) return new ServerAnswer(status, detail);
+    // Airflow answers a token that it cannot read with 403.
+    if (status !== 401 && detail !== "Invalid JWT token") return new ServerAnswer(status, detail);
     const { tokenFrom, saved } = this.#place;
     const fix = `\`leoflow auth login --server ${this.url}\` signs in`;
     if (tokenFrom !== undefined)
-      return new ServerAnswer(401, `${this.url} does not take ${tokenFrom}: ${detail}`, { fix });
+      return new ServerAnswer(status, `${this.url} does not take ${tokenFrom}: ${detail}`, { fix });
     const elsewhere = saved === undefined ? "" : `; the token in config.yaml is for ${saved}`;
-    return new ServerAnswer(401, `${this.url} wants a user, and there is no token for it${elsewhere}`, { fix });
+    return new ServerAnswer(status, `${this.url} wants a user, and there is no token for it${elsewhere}`, { fix });
   }
 }
 
