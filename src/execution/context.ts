@@ -25,6 +25,8 @@ export interface ExecutionConfig {
   maxMapLength: number;
   /** "fail" where no triggerer runs: a task that defers fails at once, with the reason, instead of waiting for ever. */
   deferral: "park" | "fail";
+  /** `[core] multi_team`: a task sees what its DAG's team owns, and what nobody owns. */
+  multiTeam: boolean;
   /** Waits between attempts when the database cannot be reached. */
   reconnectDelaysMs: readonly number[];
 }
@@ -32,6 +34,7 @@ export interface ExecutionConfig {
 export const DEFAULT_EXECUTION_CONFIG: ExecutionConfig = {
   maxMapLength: 1024,
   deferral: "fail",
+  multiTeam: false,
   reconnectDelaysMs: [100, 300, 1000, 3000, 5000],
 };
 

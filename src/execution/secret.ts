@@ -7,13 +7,14 @@ import {
 import { findConnection } from "../store/execution-connection.ts";
 import { EMPTY, errorResponse, OK_RESPONSE, ok, refuse, replyTo, type Answer } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
+import { askerOf } from "./team-rule.ts";
 
-// Variables and Connections. Airflow lets every task read all of them; so do we. AIRFLOW_VAR_* and AIRFLOW_CONN_* are read
+// Variables and Connections. Airflow lets every task read all of them; so do we, but for other teams'. AIRFLOW_VAR_* and AIRFLOW_CONN_* are read
 // by the SDK in the task's own environment, before it asks here.
 
 /** `GET /variables/{key}`. */
-export async function getVariable(x: ExecutionContext, key: string): Promise<Answer<string>> {
-  const row = await findVariable(x.deps.database.db, key);
+export async function getVariable(x: ExecutionContext, callerId: string | null, key: string): Promise<Answer<string>> {
+  const row = await findVariable(x.deps.database.db, key, askerOf(x, callerId));
   if (!row) return refuse(404, "not_found", `Variable with key '${key}' not found`);
   return ok(row.is_encrypted ? decrypt(x, row.val, `Variable '${key}'`) : row.val);
 }
@@ -21,16 +22,19 @@ export async function getVariable(x: ExecutionContext, key: string): Promise<Ans
 /** `PUT /variables/{key}`. */
 export async function putVariable(
   x: ExecutionContext,
+  callerId: string | null,
   variable: { key: string; value: string | null; description: string | null },
-): Promise<void> {
+): Promise<Answer<null>> {
   // Airflow stores str(None).
   const val = x.deps.secrets.encrypt(variable.value ?? "None");
-  await storeVariable(x.deps.database.db, { key: variable.key, val, description: variable.description });
+  const { key, description } = variable;
+  if (await storeVariable(x.deps.database.db, { key, val, description }, askerOf(x, callerId))) return ok(null);
+  return refuse(403, "access_denied", `Variable '${key}' belongs to another team`);
 }
 
 /** `DELETE /variables/{key}`. */
-export async function deleteVariable(x: ExecutionContext, key: string): Promise<void> {
-  await deleteStoredVariable(x.deps.database.db, key);
+export async function deleteVariable(x: ExecutionContext, callerId: string | null, key: string): Promise<void> {
+  await deleteStoredVariable(x.deps.database.db, key, askerOf(x, callerId));
 }
 
 const MAX_KEYS = 10_000;
@@ -38,17 +42,22 @@ const MAX_KEYS = 10_000;
 /** `GET /variables/keys`. */
 export async function getVariableKeys(
   x: ExecutionContext,
+  callerId: string | null,
   page: { prefix: string | null; limit: number; offset: number },
 ): Promise<Answer<{ keys: string[]; total_entries: number }>> {
   if (page.limit < 1 || page.limit > MAX_KEYS) return refuse(422, "invalid_value", `limit must be 1 to ${MAX_KEYS}`);
   if (page.offset < 0) return refuse(422, "invalid_value", "offset must not be negative");
-  const { keys, total } = await listVariableKeys(x.deps.database.db, page);
+  const { keys, total } = await listVariableKeys(x.deps.database.db, page, askerOf(x, callerId));
   return ok({ keys, total_entries: total });
 }
 
 /** `GET /connections/{connection_id}`. */
-export async function getConnection(x: ExecutionContext, connId: string): Promise<Answer<Record<string, unknown>>> {
-  const row = await findConnection(x.deps.database.db, connId);
+export async function getConnection(
+  x: ExecutionContext,
+  callerId: string | null,
+  connId: string,
+): Promise<Answer<Record<string, unknown>>> {
+  const row = await findConnection(x.deps.database.db, connId, askerOf(x, callerId));
   if (!row) return refuse(404, "not_found", `Connection with ID ${connId} not found`);
   const secret = (value: string | null, encrypted: boolean) =>
     value !== null && value !== "" && encrypted ? decrypt(x, value, `Connection '${connId}'`) : value;
@@ -73,32 +82,32 @@ function decrypt(x: ExecutionContext, token: string, what: string): string {
 }
 
 export const secretMessages = {
-  GetVariable: async (x, _callerId, message) => {
+  GetVariable: async (x, callerId, message) => {
     const key = message.text("key");
-    const answer = await getVariable(x, key);
+    const answer = await getVariable(x, callerId, key);
     if (answer.kind === "refused") return { body: errorResponse("VARIABLE_NOT_FOUND", { key }) };
     return { body: { type: "VariableResult", key, value: answer.value } };
   },
-  GetVariableKeys: async (x, _callerId, message) => {
+  GetVariableKeys: async (x, callerId, message) => {
     const page = {
       prefix: message.optionalText("prefix"),
       limit: message.optionalInteger("limit") ?? 1000,
       offset: message.optionalInteger("offset") ?? 0,
     };
-    return replyTo(await getVariableKeys(x, page), (keys) => ({ type: "VariableKeysResult", ...keys }));
+    return replyTo(await getVariableKeys(x, callerId, page), (keys) => ({ type: "VariableKeysResult", ...keys }));
   },
-  PutVariable: async (x, _callerId, message) => {
+  PutVariable: async (x, callerId, message) => {
     const value = message.optionalText("value");
-    await putVariable(x, { key: message.text("key"), value, description: message.optionalText("description") });
-    return EMPTY;
+    const variable = { key: message.text("key"), value, description: message.optionalText("description") };
+    return replyTo(await putVariable(x, callerId, variable));
   },
-  DeleteVariable: async (x, _callerId, message) => {
-    await deleteVariable(x, message.text("key"));
+  DeleteVariable: async (x, callerId, message) => {
+    await deleteVariable(x, callerId, message.text("key"));
     return OK_RESPONSE;
   },
-  GetConnection: async (x, _callerId, message) => {
+  GetConnection: async (x, callerId, message) => {
     const connId = message.text("conn_id");
-    const answer = await getConnection(x, connId);
+    const answer = await getConnection(x, callerId, connId);
     if (answer.kind === "refused") return { body: errorResponse("CONNECTION_NOT_FOUND", { conn_id: connId }) };
     return { body: { type: "ConnectionResult", ...answer.value } };
   },

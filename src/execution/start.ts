@@ -2,6 +2,7 @@ import type { JsonText } from "../kit/json-text.ts";
 import { RawJson, type HeartbeatAnswer, type StartAnswer, type WorkerProcess } from "../domain/task-execution.ts";
 import { recordHeartbeat, whereabouts } from "../store/execution-liveness.ts";
 import { startTaskInstance, type StartRow } from "../store/execution-start.ts";
+import { teamNameOf } from "../store/execution-team.ts";
 import type { ExecutionContext } from "./context.ts";
 import { dagRunFields } from "./dag-run.ts";
 import { mayRetry } from "./retry-rule.ts";
@@ -25,18 +26,19 @@ export async function startTask(x: ExecutionContext, id: string, worker: WorkerP
       mappedLength: null,
     });
   }
-  return { kind: "started", context: runContext(row) };
+  const team = x.config.multiTeam ? await teamNameOf(x.deps.database.db, { callerId: id }) : null;
+  return { kind: "started", context: runContext(row, team) };
 }
 
 /** TIRunContext; what is not set is left out, as Airflow does. */
-function runContext(row: StartRow): JsonText {
+function runContext(row: StartRow, team: string | null): JsonText {
   const resumed = row.next_method !== null && {
     next_method: row.next_method,
     next_kwargs: row.next_kwargs === null ? null : new RawJson(row.next_kwargs),
     start_date: row.ti_start_date,
   };
   return writeJson({
-    dag_run: dagRunFields(row),
+    dag_run: { ...dagRunFields(row), team_name: team },
     task_reschedule_count: row.reschedule_count,
     max_tries: row.max_tries,
     variables: [],

@@ -14,6 +14,7 @@ import { EMPTY, errorResponse, ok, refuse, replyTo, type Answer } from "./answer
 import type { ExecutionContext, MessageHandler } from "./context.ts";
 import type { MessageFields } from "./message-fields.ts";
 import { sliceBounds } from "./sequence-slice.ts";
+import { withinTeams } from "./team-rule.ts";
 
 export interface NewXCom extends XComKey {
   /** The try that pushes; null when none stands behind it. */
@@ -108,7 +109,7 @@ function keyOf(message: MessageFields): XComKey {
   return { ...seriesOf(message), mapIndex: Math.max(-1, message.optionalInteger("map_index") ?? -1) };
 }
 
-export const xcomMessages = {
+export const xcomMessages = withinTeams({
   SetXCom: async (x, callerId, message) => {
     const length = message.optionalInteger("mapped_length");
     return replyTo(
@@ -151,4 +152,4 @@ export const xcomMessages = {
     await deleteXCom(x, callerId, keyOf(message));
     return EMPTY;
   },
-} satisfies Record<string, MessageHandler>;
+} satisfies Record<string, MessageHandler>);

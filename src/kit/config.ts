@@ -39,7 +39,11 @@ export interface Environment {
   packageIndex: string | undefined;
   /** Airflow's `[dag_processor] dag_bundle_config_list`, as it is. */
   dagBundles: string | undefined;
+  /** Airflow's `[core] multi_team`. */
+  multiTeam: boolean | undefined;
 }
+
+export const MULTI_TEAM_VARIABLE = "AIRFLOW__CORE__MULTI_TEAM";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 
@@ -74,7 +78,17 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     path: source["PATH"] ?? "",
     packageIndex: text("UV_DEFAULT_INDEX"),
     dagBundles: text("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"),
+    multiTeam: parseBoolean(text(MULTI_TEAM_VARIABLE), MULTI_TEAM_VARIABLE),
   });
+}
+
+/** As Airflow's `conf.getboolean` reads it, a comment behind it included. */
+function parseBoolean(text: string | undefined, name: string): boolean | undefined {
+  const value = text?.split("#", 1)[0]?.trim().toLowerCase();
+  if (value === undefined || value === "") return undefined;
+  if (["t", "true", "1"].includes(value)) return true;
+  if (["f", "false", "0"].includes(value)) return false;
+  throw new UserError(`${name} is ${JSON.stringify(text)}`, { fix: "use True or False, or unset it", exitCode: 2 });
 }
 
 /** A port from text; `name` is the option or variable that the error names. */

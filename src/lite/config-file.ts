@@ -28,6 +28,8 @@ export interface LeoflowConfig {
   jwt_secret: string;
   fernet_key: string;
   lite_port: number;
+  /** Airflow's `[core] multi_team`, where the environment does not say. */
+  multi_team?: boolean;
   /** The Leoflow that commands talk to, and a user's token for it; `leoflow auth login` writes both. */
   server_url?: string;
   token?: string;
@@ -67,6 +69,7 @@ const KEYS: Record<Key, { is: string; fits: (value: unknown) => boolean }> = {
     is: "a whole number from 1 to 65535",
     fits: (value) => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65535,
   },
+  multi_team: { is: "true or false", fits: (value) => typeof value === "boolean" },
   server_url: { is: "a URL such as http://localhost:8088", fits: (value) => isText(value) && URL.canParse(value) },
   token: { is: "a text", fits: isText },
 };

@@ -11,7 +11,7 @@ import { AssetWatchers } from "../execution/asset-watchers.ts";
 import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
 import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
-import { childEnvironment } from "../kit/config.ts";
+import { childEnvironment, MULTI_TEAM_VARIABLE } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
 import type { Instant } from "../kit/instant.ts";
 import { Rounds } from "../kit/rounds.ts";
@@ -27,6 +27,7 @@ import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
 import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
+import { assignBundles } from "./bundles/bundle-teams.ts";
 import { DagBundles } from "./bundles/dag-bundles.ts";
 import { createCallbacks } from "./callbacks.ts";
 import { currentPasswordHash } from "./admin-password.ts";
@@ -52,6 +53,7 @@ const MINUTE_MS = 60_000;
  */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { kit, config, paths, python } = options;
+  const { multi_team: multiTeam = false } = config;
   const database = openDatabase(options.database);
   const { db } = database;
   const bus = new EventBus();
@@ -69,7 +71,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     createDagRun,
     manualDataInterval: (versionId: string, runAfter: Instant) => timetables.manualDataInterval(versionId, runAfter),
   };
-  const execution = createTaskExecution(kit, executionDeps, { deferral: "park" });
+  const execution = createTaskExecution(kit, executionDeps, { deferral: "park", multiTeam });
   const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps));
   const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), {
     onEvent: async (triggerId, payload) => {
@@ -79,7 +81,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const airflowHome = join(paths.home, "airflow");
   mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
-  const pythonEnv = pythonEnvironment(airflowHome);
+  const pythonEnv = pythonEnvironment(airflowHome, multiTeam);
   const runtime = new PythonRuntime(
     kit,
     { execution, parseHandler: (message) => execution.handle("", message) },
@@ -199,6 +201,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
       python: (request) => runtime.request(request),
+      multiTeam,
     },
     {
       adminEmail: config.admin_email,
@@ -259,6 +262,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   };
   started.push({ stop: () => database.close() });
   try {
+    // Before anybody is answered: a DAG's team is that of its bundle.
+    await assignBundles(db, options.bundleTeams);
     await closeAbandonedJobs(db, host);
     const unixname = userInfo().username;
     jobs.push(
@@ -313,8 +318,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 }
 
 /** The user's own environment, as tasks under Airflow see it; what belongs to Leoflow itself is kept from them. */
-function pythonEnvironment(airflowHome: string): Record<string, string> {
+function pythonEnvironment(airflowHome: string, multiTeam: boolean): Record<string, string> {
   const env = childEnvironment({
+    ...(multiTeam ? { [MULTI_TEAM_VARIABLE]: "True" } : {}),
     AIRFLOW_HOME: airflowHome,
     LEOFLOW_ADMIN_PASSWORD: undefined,
     // Airflow's own code finds the one bundle it is given (compat.py), and may not have the classes of the others.

@@ -35,6 +35,8 @@ export interface ControlPlaneOptions {
   database: DatabaseConfig;
   python: BasePython;
   bundles: readonly BundleSettings[];
+  /** The team of each bundle that has one. */
+  bundleTeams: ReadonlyMap<string, string>;
   port: number;
   host: string;
 }
@@ -104,7 +106,9 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
   const port = options.port ?? environment.port ?? config.lite_port;
   const host = options.host ?? environment.host ?? "127.0.0.1";
   config.workspace = options.workspace ?? environment.workspace ?? config.workspace;
-  const { bundles, warnings } = readBundleSettings(environment.dagBundles, environment.userHome);
+  const multiTeam = environment.multiTeam ?? config.multi_team ?? false;
+  config.multi_team = multiTeam;
+  const { bundles, teams, warnings } = readBundleSettings(environment.dagBundles, environment.userHome, { multiTeam });
   await checkPort(port, host);
   checkDiskSpace(paths.home, isFirst);
   const prepare = () => {
@@ -142,7 +146,7 @@ async function start(options: LiteOptions, undo: (() => Promise<void> | void)[])
   copyStarterInto(config.workspace, paths);
   const controlPlane = await progress.step("Start Leoflow", () =>
     options
-      .startControlPlane({ kit, config, paths, database, python, bundles, port, host })
+      .startControlPlane({ kit, config, paths, database, python, bundles, bundleTeams: teams, port, host })
       .catch((error: NodeJS.ErrnoException) => {
         throw error.syscall === "listen" ? portError(port, host, error) : error;
       }),

@@ -1,5 +1,5 @@
 import { posix, resolve } from "node:path";
-import { expandHome } from "../../kit/config.ts";
+import { expandHome, MULTI_TEAM_VARIABLE } from "../../kit/config.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { isSkippedFolder } from "../workspace/discovery.ts";
 import { DAGS_FOLDER } from "../workspace/bundles-in-workspace.ts";
@@ -28,6 +28,8 @@ export type BundleSettings = GitBundle | LocalBundle;
 
 export interface ReadBundles {
   bundles: BundleSettings[];
+  /** The team of each bundle that has one; the workspace's own DAGs are the bundle dags-folder. */
+  teams: Map<string, string>;
   /** What of the setting has no effect here, a line each. */
   warnings: string[];
 }
@@ -40,17 +42,28 @@ const REFRESH_SECONDS = 300;
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_. -]*$/;
 
 /** Airflow's `[dag_processor] dag_bundle_config_list`. Throws UserError for what cannot be meant. */
-export function readBundleSettings(text: string | undefined, userHome: string): ReadBundles {
-  const read: ReadBundles = { bundles: [], warnings: [] };
+export function readBundleSettings(
+  text: string | undefined,
+  userHome: string,
+  { multiTeam = false }: { multiTeam?: boolean } = {},
+): ReadBundles {
+  const read: ReadBundles = { bundles: [], teams: new Map(), warnings: [] };
   const list = text === undefined ? [] : parse(text);
   if (!Array.isArray(list)) throw wrong("it is not a list");
   for (const item of list as unknown[]) {
-    const bundle = readBundle(item, userHome, read.warnings);
+    const bundle = readBundle(item, userHome, read);
     if (bundle === null) continue;
     if (read.bundles.some(({ name }) => name.toLowerCase() === bundle.name.toLowerCase())) {
       throw wrong(`the name ${JSON.stringify(bundle.name)} appears more than once`);
     }
     read.bundles.push(bundle);
+  }
+  const [owned] = read.teams.keys();
+  if (owned !== undefined && !multiTeam) {
+    throw new UserError(`${BUNDLES_VARIABLE}: the bundle ${owned} has a team_name, and multi-team mode is off`, {
+      fix: `set ${MULTI_TEAM_VARIABLE}=True or \`multi_team: true\` in config.yaml, or take team_name out`,
+      exitCode: 2,
+    });
   }
   return read;
 }
@@ -63,14 +76,18 @@ function parse(text: string): unknown {
   }
 }
 
-function readBundle(item: unknown, userHome: string, warnings: string[]): BundleSettings | null {
+function readBundle(item: unknown, userHome: string, { teams, warnings }: ReadBundles): BundleSettings | null {
   if (!isRecord(item)) throw wrong(`${JSON.stringify(item)} is not an object with name, classpath and kwargs`);
-  const { name, classpath, kwargs, ...more } = item;
+  const { name, classpath, kwargs, team_name: team = null, ...more } = item;
   if (typeof name !== "string" || !NAME.test(name) || isSkippedFolder(name)) {
     throw wrong(`${JSON.stringify(name)} is not a name for a bundle: it becomes a folder of the workspace`);
   }
   if (typeof classpath !== "string") throw wrong(`the bundle ${name} has no classpath`);
   if (!isRecord(kwargs)) throw wrong(`the bundle ${name} has no kwargs`);
+  if (team !== null && typeof team !== "string") {
+    throw wrong(`team_name of the bundle ${name} is ${JSON.stringify(team)}, not a text`);
+  }
+  if (team) teams.set(name, team);
   const given = new Arguments(name, kwargs);
   let bundle: BundleSettings | null;
   if (classpath === LOCAL) bundle = localBundle(name, given, userHome);
