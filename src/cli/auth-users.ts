@@ -1,18 +1,16 @@
-import { hostname, userInfo } from "node:os";
 import { isConfiguredAdmin, ROLES, userNameOf, userNameProblem, type Role } from "../domain/user.ts";
 import { generatePassword, hashPassword } from "../kit/password.ts";
 import { UserError } from "../kit/user-error.ts";
 import { checkPassword } from "../lite/config-file.ts";
-import { withDatastore } from "../lite/datastore.ts";
 import { configuredAdmin, type NewPassword } from "../lite/reset-password.ts";
-import { audit } from "../store/audit.ts";
-import { openDatabase, type Database } from "../store/database.ts";
-import { readSchema, schemaError } from "../store/schema-status.ts";
+import type { Database } from "../store/database.ts";
+import { unknownTeams } from "../store/teams.ts";
 import { createUser, deleteUser, listUsers, updateUser, type UserChanges, type UserRow } from "../store/users.ts";
 import type { CommandContext } from "./command-context.ts";
+import { recordCommand, withStore } from "./with-store.ts";
 
-/** The schema version that brought users. */
-const USERS_SINCE = 6;
+/** Their teams came with schema version 7. */
+const USERS = { what: "keep users in", since: 7, things: "users" };
 
 export interface Listed {
   users: UserRow[];
@@ -21,7 +19,7 @@ export interface Listed {
 
 export function list(context: CommandContext): Promise<Listed> {
   const admin = configuredAdmin(context.paths, context.environment);
-  return withUsers(context, async (db) => ({ users: await listUsers(db), configured_admin: admin }));
+  return withStore(context, USERS, async (db) => ({ users: await listUsers(db), configured_admin: admin }));
 }
 
 /** Asked when all else is well; undefined where one is to be made. */
@@ -30,27 +28,30 @@ export type AskPassword = () => Promise<NewPassword | undefined>;
 /** Makes a user; with a password of its own making where none is given, which is returned. */
 export async function create(
   context: CommandContext,
-  user: { name: string; role: string; password: AskPassword },
+  user: { name: string; role: string; teams: readonly string[] | undefined; password: AskPassword },
 ): Promise<{ user: UserRow; made: string | undefined }> {
   const name = userNameOf(user.name);
   const problem = userNameProblem(name, configuredAdmin(context.paths, context.environment));
   if (problem !== null) throw new UserError(`no user can be named ${JSON.stringify(name)}`, { fix: problem });
   const role = parseRole(user.role);
   const { hash, made } = await newHash(await user.password());
-  return withUsers(context, async (db) => {
-    const row = await createUser(db, { name, role, passwordHash: hash });
+  return withStore(context, USERS, async (db) => {
+    await checkTeams(db, user.teams);
+    const row = await createUser(db, { name, role, teams: user.teams, passwordHash: hash });
     if (!row) {
       throw new UserError(`there is a user ${name} already`, {
         fix: `\`leoflow auth update-user ${name}\` changes role and password`,
       });
     }
-    await record(db, "cli_create_user");
+    await recordCommand(db, "cli_create_user");
     return { user: row, made };
   });
 }
 
 export interface AskedChanges {
   role: string | undefined;
+  /** All of them; undefined leaves them. */
+  teams: readonly string[] | undefined;
   active: boolean | undefined;
   /** undefined leaves it. */
   password: AskPassword | undefined;
@@ -65,11 +66,12 @@ export async function update(
   const name = existingName(context, text);
   const role = asked.role === undefined ? undefined : parseRole(asked.role);
   const { hash, made } = asked.password ? await newHash(await asked.password()) : {};
-  const changes: UserChanges = { role, active: asked.active, passwordHash: hash };
-  return withUsers(context, async (db) => {
+  const changes: UserChanges = { role, teams: asked.teams, active: asked.active, passwordHash: hash };
+  return withStore(context, USERS, async (db) => {
+    await checkTeams(db, asked.teams);
     const user = await updateUser(db, name, changes);
     if (!user) throw unknown(name);
-    await record(db, "cli_update_user");
+    await recordCommand(db, "cli_update_user");
     return { user, made };
   });
 }
@@ -77,38 +79,18 @@ export async function update(
 /** Returns the name as it was stored. */
 export async function remove(context: CommandContext, text: string): Promise<string> {
   const name = existingName(context, text);
-  return withUsers(context, async (db) => {
+  return withStore(context, USERS, async (db) => {
     if (!(await deleteUser(db, name))) throw unknown(name);
-    await record(db, "cli_delete_user");
+    await recordCommand(db, "cli_delete_user");
     return name;
   });
 }
 
-/** Works on the users of the home's database, whether Lite runs or not. */
-function withUsers<T>(context: CommandContext, work: (db: Database) => Promise<T>): Promise<T> {
-  return withDatastore({ ...context, clusterAsItIs: true }, "keep users in", async ({ database }) => {
-    const connection = openDatabase({ ...database, maxConnections: 1 });
-    try {
-      const verdict = await readSchema(connection.pool);
-      if (verdict.kind !== "readable") throw schemaError(verdict);
-      if (verdict.current < USERS_SINCE) {
-        throw new UserError(`the database is at schema version ${verdict.current}, which has no users yet`, {
-          fix: "start this release once with `leoflow lite`, which brings it up to date",
-        });
-      }
-      return await work(connection.db);
-    } finally {
-      await connection.close();
-    }
-  });
-}
-
-/** As Airflow's `action_cli` records a command. No password is ever part of one. */
-function record(db: Database, event: string): Promise<void> {
-  return audit(db, {
-    event,
-    user: userInfo().username,
-    extra: { host_name: hostname(), full_command: ["leoflow", ...process.argv.slice(2)] },
+async function checkTeams(db: Database, teams: readonly string[] = []): Promise<void> {
+  const [unknown] = await unknownTeams(db, teams);
+  if (unknown === undefined) return;
+  throw new UserError(`there is no team ${unknown}`, {
+    fix: `\`leoflow teams list\` shows all, \`leoflow teams create ${unknown}\` makes it`,
   });
 }
 

@@ -13,10 +13,13 @@ interface PasswordOptions {
 
 interface CreateOptions extends PasswordOptions {
   role: string;
+  team?: string[];
 }
 
 interface UpdateOptions extends PasswordOptions {
   role?: string;
+  /** false: none from now on. */
+  team?: string[] | false;
   newPassword?: boolean;
   activate?: boolean;
   deactivate?: boolean;
@@ -47,6 +50,7 @@ export function addAuthCommand(program: Command): void {
     .command("create-user <name>")
     .description("Make a user, who signs in with this name or e-mail address.")
     .requiredOption("--role <role>", "viewer, user, op or admin")
+    .option("--team <team>", "a team the user is in (multi-team mode); may be given more than once", collect)
     .option("--password-stdin", "read the password from the first line of stdin")
     .option("--json", "as JSON; asks nothing")
     .addHelpText(
@@ -55,6 +59,7 @@ export function addAuthCommand(program: Command): void {
 Examples:
   leoflow auth create-user ann@example.com --role user
   leoflow auth create-user ci --role op --password-stdin < password.txt
+  leoflow auth create-user eve@example.com --role op --team team_a --team team_b
   LEOFLOW_PASSWORD=… leoflow auth create-user bob --role viewer --json
 `,
     )
@@ -73,10 +78,12 @@ Examples:
   auth
     .command("update-user <name>")
     .description(
-      "Change a user. Another role counts from the next request on; another password and --deactivate sign the user out everywhere. " +
+      "Change a user. Another role and other teams count from the next request on; another password and --deactivate sign the user out everywhere. " +
         "A Leoflow that runs takes it within two seconds.",
     )
     .option("--role <role>", "viewer, user, op or admin")
+    .option("--team <team>", "the teams the user is in from now on; may be given more than once", collect)
+    .option("--no-team", "take the user out of all teams")
     .option("--new-password", "give another password")
     .option("--password-stdin", "the same, read from the first line of stdin")
     .option("--deactivate", "let the user in no more, without forgetting who that was")
@@ -87,6 +94,7 @@ Examples:
       `${PASSWORD_HELP}
 Examples:
   leoflow auth update-user ann@example.com --role op
+  leoflow auth update-user ann@example.com --team team_a
   leoflow auth update-user ann@example.com --new-password
   leoflow auth update-user ann@example.com --deactivate
 `,
@@ -103,25 +111,36 @@ Examples:
     );
 }
 
+const collect = (team: string, before: string[] | false = []): string[] => [...(before || []), team];
+
 // The work is imported late: `leoflow version` needs neither argon2 nor a database.
 const work = () => import("./auth-users.ts");
 
 async function runCreate(context: CommandContext, name: string, options: CreateOptions): Promise<void> {
   const password = () => passwordOf(context, options);
-  const { user, made } = await (await work()).create(context, { name, role: options.role, password });
+  const { user, made } = await (
+    await work()
+  ).create(context, {
+    name,
+    role: options.role,
+    teams: options.team,
+    password,
+  });
   answer(context, options, user, made, `User ${user.name} made, role ${user.role}`);
 }
 
 async function runUpdate(context: CommandContext, name: string, options: UpdateOptions): Promise<void> {
-  const { role, newPassword, passwordStdin, activate, deactivate } = options;
+  const { role, team, newPassword, passwordStdin, activate, deactivate } = options;
   const usage = (what: string) =>
     new UserError(what, { fix: "`leoflow auth update-user --help` shows how", exitCode: 2 });
   if (activate && deactivate) throw usage("--activate and --deactivate exclude each other");
   const withPassword = (newPassword ?? false) || (passwordStdin ?? false);
   const active = activate ? true : deactivate ? false : undefined;
-  if (role === undefined && active === undefined && !withPassword) throw usage("nothing to change");
+  const teams = team === false ? [] : team;
+  if (role === undefined && teams === undefined && active === undefined && !withPassword)
+    throw usage("nothing to change");
   const password = withPassword ? () => passwordOf(context, options) : undefined;
-  const { user, made } = await (await work()).update(context, name, { role, active, password });
+  const { user, made } = await (await work()).update(context, name, { role, teams, active, password });
   answer(
     context,
     options,
@@ -146,17 +165,21 @@ async function runList(context: CommandContext, options: { json?: boolean }): Pr
     terminal.write(`${JSON.stringify(listed, null, 2)}\n`);
     return;
   }
+  const withTeams = listed.users.some(({ teams }) => teams.length > 0);
   const rows = [
-    ["NAME", "ROLE", "STATE", "LAST LOGIN"],
+    ["NAME", "ROLE", "STATE", "LAST LOGIN", ...(withTeams ? ["TEAMS"] : [])],
     [listed.configured_admin, "ADMIN", "active", "(config.yaml)"],
     ...listed.users.map((user) => [
       user.name,
       user.role,
       user.active ? "active" : "deactivated",
       user.last_login?.replace(/\.\d+/, "") ?? "never",
+      ...(withTeams ? [user.teams.join(", ")] : []),
     ]),
   ];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)) + 2);
+  const widths = [0, 1, 2, ...(withTeams ? [3] : [])].map(
+    (column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)) + 2,
+  );
   terminal.write(
     rows.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("")}\n`).join(""),
   );

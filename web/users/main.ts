@@ -14,6 +14,7 @@ const MAY: Record<Role, string> = {
 };
 
 const problem = element("p", { className: "error", role: "alert", hidden: true });
+const head = element("tr");
 const rows = element("tbody");
 
 const name = element("input", { required: true, maxLength: 128, placeholder: "name or e-mail", ariaLabel: "Name" });
@@ -25,11 +26,21 @@ const password = element("input", {
   ariaLabel: "Password",
 });
 const role = roleSelect("USER");
-const add = element("form", {}, name, role, password, element("button", { className: "primary" }, "Add user"));
+const newTeams = element("span", { className: "teams", hidden: true });
+const add = element(
+  "form",
+  {},
+  name,
+  role,
+  newTeams,
+  password,
+  element("button", { className: "primary" }, "Add user"),
+);
 add.addEventListener("submit", (event) => {
   event.preventDefault();
   void attempt(async () => {
-    const body = { name: name.value, role: role.value, password: password.value || null };
+    const teams = newTeams.hidden ? {} : { teams: chosenIn(newTeams) };
+    const body = { name: name.value, role: role.value, ...teams, password: password.value || null };
     await change(USERS, { method: "POST", body });
     add.reset();
     role.value = "USER";
@@ -49,8 +60,13 @@ async function attempt(work: () => Promise<unknown>): Promise<void> {
 
 async function refresh(): Promise<void> {
   try {
-    const { users, configured_admin } = await ask<UserList>(USERS);
-    rows.replaceChildren(adminRow(configured_admin), ...users.map(rowOf));
+    const { users, configured_admin, teams } = await ask<UserList>(USERS);
+    const titles = ["Name", "Role", ...(teams ? ["Teams"] : []), "Signs in", "Last login", ""];
+    head.replaceChildren(...titles.map((text) => element("th", {}, text)));
+    rows.replaceChildren(adminRow(configured_admin, teams), ...users.map((user) => rowOf(user, teams)));
+    newTeams.hidden = !teams || teams.length === 0;
+    const chosen = chosenIn(newTeams);
+    newTeams.replaceChildren(...teamBoxes(teams ?? [], chosen, "the new user"));
   } catch (error) {
     say(error);
   }
@@ -83,7 +99,7 @@ async function change(path: string, options: RequestOptions): Promise<void> {
   await choose(shown, [{ label: "Done", value: true, primary: true }]);
 }
 
-function rowOf(user: ListedUser): HTMLTableRowElement {
+function rowOf(user: ListedUser, teams: readonly string[] | null): HTMLTableRowElement {
   const path = `${USERS}/${encodeURIComponent(user.name)}`;
   const patch = (body: object) => attempt(() => change(path, { method: "PATCH", body }));
   const roles = roleSelect(user.role, `Role of ${user.name}`);
@@ -102,9 +118,34 @@ function rowOf(user: ListedUser): HTMLTableRowElement {
     () => void confirmed(removal, "Remove", () => attempt(() => ask(path, { method: "DELETE" }))),
   );
   const login = user.last_login === null ? "never" : new Date(user.last_login).toLocaleString();
-  const row = rowWith(user.name, roles, active, login, element("div", { className: "actions" }, renew, remove));
+  const actions = element("div", { className: "actions" }, renew, remove);
+  const row = rowWith(user.name, roles, ...(teams ? [teamsOf(user, teams, patch)] : []), active, login, actions);
   row.dataset["user"] = user.name;
   return row;
+}
+
+/** What the user is in, to be changed by ticking. */
+function teamsOf(
+  user: ListedUser,
+  teams: readonly string[],
+  patch: (body: object) => Promise<void>,
+): HTMLElement | string {
+  if (user.role === "ADMIN") return "all";
+  const boxes = element("span", { className: "teams" }, ...teamBoxes(teams, user.teams, user.name));
+  boxes.addEventListener("change", () => void patch({ teams: chosenIn(boxes) }));
+  return boxes;
+}
+
+function teamBoxes(teams: readonly string[], chosen: readonly string[], who: string): HTMLElement[] {
+  return teams.map((team) => {
+    const ariaLabel = `${team} for ${who}`;
+    const box = element("input", { type: "checkbox", value: team, checked: chosen.includes(team), ariaLabel });
+    return element("label", {}, box, team);
+  });
+}
+
+function chosenIn(boxes: HTMLElement): string[] {
+  return [...boxes.querySelectorAll<HTMLInputElement>("input:checked")].map((box) => box.value);
 }
 
 const renewal = (user: string) => `Give ${user} a new password? They are signed out everywhere.`;
@@ -117,9 +158,9 @@ async function confirmed(question: string, label: string, work: () => Promise<vo
   if (await choose(question, choices)) await work();
 }
 
-function adminRow(email: string): HTMLTableRowElement {
+function adminRow(email: string, teams: readonly string[] | null): HTMLTableRowElement {
   const note = element("span", { className: "muted" }, "of config.yaml: `leoflow lite reset-password`");
-  return rowWith(email, "ADMIN", "always", "", note);
+  return rowWith(email, "ADMIN", ...(teams ? ["all"] : []), "always", "", note);
 }
 
 function rowWith(...cells: (Node | string)[]): HTMLTableRowElement {
@@ -134,11 +175,5 @@ function roleSelect(chosen: Role, label = "Role"): HTMLSelectElement {
 }
 
 followTheme();
-const head = ["Name", "Role", "Signs in", "Last login", ""].map((text) => element("th", {}, text));
-document.body.append(
-  element("h1", {}, "Users"),
-  problem,
-  element("table", {}, element("thead", {}, element("tr", {}, ...head)), rows),
-  add,
-);
+document.body.append(element("h1", {}, "Users"), problem, element("table", {}, element("thead", {}, head), rows), add);
 await refresh();

@@ -6,6 +6,8 @@ import type { Instant } from "../../kit/instant.ts";
 export interface ListedUser {
   name: string;
   role: Role;
+  /** Of multi-team mode. */
+  teams: string[];
   active: boolean;
   created_at: Instant;
   updated_at: Instant;
@@ -17,6 +19,8 @@ export interface UserList {
   total_entries: number;
   /** The e-mail address of the admin of config.yaml. */
   configured_admin: string;
+  /** All the teams there are; null outside multi-team mode. */
+  teams: string[] | null;
 }
 
 export interface ChangedUser extends ListedUser {

@@ -2,10 +2,11 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { ROLES, userNameOf, userNameProblem } from "../../domain/user.ts";
 import { generatePassword, hashPassword, SHORTEST_PASSWORD } from "../../kit/password.ts";
+import { teamNames, unknownTeams } from "../../store/teams.ts";
 import { createUser, deleteUser, findUser, listUsers, updateUser } from "../../store/users.ts";
 import { audited } from "../audit.ts";
 import { typed, type ApiContext } from "../context.ts";
-import { notFound, uniqueConflict } from "../errors.ts";
+import { badRequest, notFound, uniqueConflict } from "../errors.ts";
 import { enumOf, nullable, strictObject, valueError } from "../schema.ts";
 import type { ChangedUser, UserList } from "./users-contract.ts";
 
@@ -13,9 +14,11 @@ const nameParams = Type.Object({ name: Type.String() });
 const role = enumOf(ROLES);
 /** null has one made. */
 const password = Type.Optional(nullable(Type.String({ minLength: SHORTEST_PASSWORD, maxLength: 1_024 })));
-const createBody = strictObject({ name: Type.String(), role, password });
+const teams = Type.Optional(Type.Array(Type.String()));
+const createBody = strictObject({ name: Type.String(), role, teams, password });
 const patchBody = strictObject({
   role: Type.Optional(role),
+  teams,
   active: Type.Optional(Type.Boolean()),
   password,
 });
@@ -29,7 +32,8 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
 
   app.get("/api/leoflow/users", { config: admin }, async (): Promise<UserList> => {
     const users = await listUsers(db);
-    return { users, total_entries: users.length, configured_admin: config.adminEmail };
+    const known = context.multiTeam ? await teamNames(db) : null;
+    return { users, total_entries: users.length, configured_admin: config.adminEmail, teams: known };
   });
 
   app.get("/api/leoflow/users/:name", { config: admin, schema: { params: nameParams } }, async ({ params }) => {
@@ -45,7 +49,8 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
       const problem = userNameProblem(name, config.adminEmail);
       if (problem !== null) throw valueError(["body", "name"], problem, body.name);
       const { passwordHash, made } = await newPassword(body.password ?? null);
-      const user = await createUser(db, { name, role: body.role, passwordHash });
+      await checkTeams(body);
+      const user = await createUser(db, { name, role: body.role, teams: body.teams, passwordHash });
       if (!user) throw uniqueConflict(`The User with name: \`${name}\` already exists`);
       reply.code(201);
       return { ...user, ...made };
@@ -57,9 +62,10 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
     { config: admin, schema: { params: nameParams, body: patchBody }, preValidation: audited(db, "patch_user") },
     async ({ params, body }): Promise<ChangedUser> => {
       const name = userNameOf(params.name);
-      const { role, active } = body;
+      const { role, teams, active } = body;
+      await checkTeams(body);
       const { passwordHash, made } = body.password === undefined ? {} : await newPassword(body.password);
-      const user = found(await updateUser(db, name, { role, active, passwordHash }), name);
+      const user = found(await updateUser(db, name, { role, teams, active, passwordHash }), name);
       changed();
       return { ...user, ...made };
     },
@@ -75,6 +81,14 @@ export function userRoutes(instance: FastifyInstance, context: ApiContext, confi
       return reply.code(204).send();
     },
   );
+
+  async function checkTeams(body: { teams?: string[] }): Promise<void> {
+    const { teams = [] } = body;
+    if (teams.length === 0) return;
+    if (!context.multiTeam) throw valueError(["body", "teams"], "teams are of multi-team mode, which is off", teams);
+    const [unknown] = await unknownTeams(db, teams);
+    if (unknown !== undefined) throw badRequest(`Team '${unknown}' does not exist`);
+  }
 }
 
 async function newPassword(given: string | null): Promise<{ passwordHash: string; made: { password?: string } }> {
