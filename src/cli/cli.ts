@@ -13,6 +13,7 @@ import { addRunsCommand } from "./remote/runs.ts";
 import { addTasksCommand } from "./remote/tasks.ts";
 import { addVariablesCommand } from "./remote/variables.ts";
 import { newProgram, runProgram } from "./run-program.ts";
+import { addTeamsCommand } from "./teams.ts";
 import { addUpgradeCommand } from "./upgrade.ts";
 import { addSetupCommand } from "./setup.ts";
 import { addUninstallCommand } from "./uninstall.ts";
@@ -34,6 +35,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addRestoreCommand(lite);
   addResetPasswordCommand(lite);
   addAuthCommand(program);
+  addTeamsCommand(program);
   addDagsCommand(program);
   addRunsCommand(program);
   addTasksCommand(program);
