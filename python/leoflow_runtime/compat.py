@@ -62,6 +62,7 @@ from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
 from airflow.dag_processing.importers import python_importer  # noqa: E402
 from airflow.models.serialized_dag import SerializedDagModel  # noqa: E402
 from airflow.sdk.api.datamodels._generated import TaskInstanceState  # noqa: E402
+from airflow.sdk.definitions.dag import DAG  # noqa: E402
 from airflow.sdk.definitions.mappedoperator import MappedOperator  # noqa: E402
 from airflow.sdk.bases.operator import BaseOperator  # noqa: E402
 from airflow.sdk.execution_time import comms, task_runner  # noqa: E402
@@ -79,6 +80,14 @@ def _import_all_models() -> None:
 
 CommsDecoder = comms.CommsDecoder
 _airflow_parse = task_runner.parse
+_task_known: Callable[[str, str], None] = lambda dag_id, task_id: None  # noqa: E731
+
+
+def _parse_anew(what: Any, log: Any) -> Any:
+    _task_known(what.ti.dag_id, what.ti.task_id)
+    return _airflow_parse(what, log)
+
+
 _TO_TASK: TypeAdapter[Any] = TypeAdapter(comms.ToTask)
 _FRAME_DECODER = msgspec.msgpack.Decoder(comms._ResponseFrame)
 
@@ -143,13 +152,53 @@ def load_dag_file(path: str, root: str, *, safe_mode: bool | None = None) -> Bun
     )
 
 
+def on_dag_made(change: Callable[[str, dict[str, Any]], None]) -> None:
+    """Let `change` see the arguments of each DAG that is made from now on."""
+    made = DAG.__init__
+
+    @functools.wraps(made)
+    def make(self: Any, dag_id: str, *args: Any, **arguments: Any) -> None:
+        change(dag_id, arguments)
+        made(self, dag_id, *args, **arguments)
+        # It takes whoever calls it for the DAG's file.
+        self.fileloc = sys._getframe(1).f_code.co_filename
+
+    DAG.__init__ = make  # type: ignore[method-assign]
+
+
+def on_dag_loaded(change: Callable[[Any], None]) -> None:
+    """Let `change` see each DAG that a file gives from now on, before policies do."""
+    bag_dag = BundleDagBag.bag_dag
+
+    def bag(self: Any, dag: Any) -> None:
+        change(dag)
+        bag_dag(self, dag)
+
+    BundleDagBag.bag_dag = bag  # type: ignore[method-assign]
+
+
+def on_task_known(listen: Callable[[str, str], None]) -> None:
+    """Tell the process of a task which task it is to run, before its DAG is looked for."""
+    global _task_known
+    _task_known = listen
+
+
+def cron_timetable(expression: str, zone: str) -> Any:
+    """What a DAG makes of a cron expression, in this time zone."""
+    from airflow.sdk.definitions.dag import _create_timetable
+    from airflow.sdk._shared.timezones.timezone import parse_timezone
+
+    return _create_timetable(expression, parse_timezone(zone))
+
+
 def use_loaded_dags(bag: BundleDagBag | None, bundle: Any) -> None:
     """Let the task runner take its DAG from `bag` instead of importing the file again; None gives Airflow's own parse back."""
     if bag is None:
-        task_runner.parse = _airflow_parse
+        task_runner.parse = _parse_anew
         return
 
     def parse(what: Any, log: Any) -> Any:
+        _task_known(what.ti.dag_id, what.ti.task_id)
         dag = bag.dags.get(what.ti.dag_id)
         task = dag.task_dict.get(what.ti.task_id) if dag else None
         if dag is None or not isinstance(task, (BaseOperator, MappedOperator)):

@@ -14,6 +14,7 @@ import setproctitle
 from leoflow_runtime import compat, log_channel, shared_heap, standard_streams
 from leoflow_runtime.forkserver import AgentConnection, Command, ForkServer
 from leoflow_runtime.processes import adopt_orphans
+from leoflow_runtime.project import overlay_of_version
 from leoflow_runtime.workspace import bundle_of, put_on_path
 
 
@@ -48,6 +49,9 @@ class DagZygote(ForkServer):
         name, _ = bundle_of(path, self.directory) or (None, None)
         compat.use_bundle(self.directory, name)
         self.bundle = compat.open_bundle()
+        overlay = overlay_of_version(self.directory)
+        if overlay:
+            overlay.apply()
         comms = ImportComms(agent, token)
         compat.set_comms(comms)
         threads = threading.active_count()

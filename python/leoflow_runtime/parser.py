@@ -13,6 +13,7 @@ from airflow.sdk.configuration import conf
 from airflow.utils.dag_version_inflation_checker import check_dag_file_stability
 from leoflow_runtime import answering, compat
 from leoflow_runtime.forkserver import AgentConnection, Command
+from leoflow_runtime.project import Overlay
 from leoflow_runtime.reads import ReadRecorder, lazily_imported, template_names, workspace_modules
 from leoflow_runtime.workspace import put_on_path
 
@@ -33,6 +34,9 @@ def parse(command: Command) -> dict[str, Any]:
     warnings: list[dict[str, Any]] = []
     dags: list[dict[str, Any]] = []
     templates: set[str] = set()
+    overlay = Overlay(command["overlay"]) if command.get("overlay") else None
+    if overlay:
+        overlay.apply()
     stability = check_dag_file_stability(path)
     if errors := stability.get_error_format_dict(path, root):
         import_errors += [{"filename": _relative(name, root), "stacktrace": text} for name, text in errors.items()]
@@ -43,6 +47,9 @@ def parse(command: Command) -> dict[str, Any]:
             if "MemoryError" in text:
                 text = f"Parsing needed more than {command['memoryMb']} MB of memory, the limit.\n\n{text}"
             import_errors.append({"filename": _relative(name, root), "stacktrace": text})
+        if overlay and not bag.import_errors and (text := overlay.problem(path, bag.dags)):
+            import_errors.append({"filename": _relative(path, root), "stacktrace": text})
+            bag.dags.clear()
         for dag in sorted(bag.dags.values(), key=lambda dag: dag.dag_id):
             try:
                 dags.append(_describe(dag))
@@ -92,7 +99,8 @@ def _describe(dag: Any) -> dict[str, Any]:
     data, lazy = compat.serialize(dag)
     timetable = lazy.timetable
     expression = timetable.asset_condition.as_expression() if timetable.asset_condition else None
-    owners = {task["__var"].get("owner") for task in data["dag"]["tasks"]} - {None, ""}
+    fields = [task["__var"] for task in data["dag"]["tasks"]]
+    owners = {{**task.get("partial_kwargs", {}), **task}.get("owner") for task in fields} - {None, ""}
     with open(dag.fileloc, encoding="utf-8", errors="replace") as file:
         source = file.read()
     limits = {

@@ -11,10 +11,10 @@ export async function parseInChild(
   handle: (message: ToSupervisor) => Promise<Reply>,
 ): Promise<ParseResult> {
   const started = performance.now();
-  const { workspace, path, timeoutSeconds, memoryMb } = request;
+  const { workspace, path, timeoutSeconds, memoryMb, overlay = null } = request;
   const answer = await oneAnswer<ParseResult>(
     control,
-    { op: "parse", workspace, path, memoryMb },
+    { op: "parse", workspace, path, memoryMb, overlay },
     { timeoutMs: timeoutSeconds * 1000, handle },
   );
   if (answer.value) return answer.value;

@@ -19,6 +19,30 @@ export interface ParseRequest {
   /** Wall clock; the process group is killed after it. Airflow's default is 30. */
   timeoutSeconds: number;
   memoryMb: number;
+  /** What the project's leoflow.yaml changes of this file's DAG. */
+  overlay?: ProjectOverlay | null;
+}
+
+/**
+ * What leoflow.yaml says of one DAG, as Python applies it: in the parse, and wherever the version's file is imported later
+ * (leoflow_runtime/project.py).
+ */
+export interface ProjectOverlay {
+  /** leoflow.yaml below the workspace. */
+  file: string;
+  /** Which DAG of the file; null: the only one. */
+  dag_id: string | null;
+  /** "line:column" of what only Python can judge, by key: `dag_id`, `tasks.<task_id>`. */
+  places: Readonly<Record<string, string>>;
+  dag: Readonly<Record<string, unknown>>;
+  defaults: OverlayAttempts;
+  tasks: Readonly<Record<string, OverlayAttempts & { env?: Readonly<Record<string, string>> | undefined }>>;
+}
+
+export interface OverlayAttempts {
+  retries?: number | undefined;
+  retry_delay_seconds?: number | undefined;
+  execution_timeout_seconds?: number | undefined;
 }
 
 /** What came of parsing one file. Never rejects for what the file did: that is `importErrors` or `failure`. */

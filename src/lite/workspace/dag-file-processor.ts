@@ -1,5 +1,5 @@
-import { join } from "node:path";
-import type { ParseFile, ParseRequest, ParseResult } from "../../domain/parse-result.ts";
+import { join, posix } from "node:path";
+import type { ParseFile, ParseRequest, ParseResult, ProjectOverlay } from "../../domain/parse-result.ts";
 import type { Kit } from "../../kit/service.ts";
 import { registerDagFile, type DagFileOutcome } from "../../store/dag-catalog.ts";
 import type { Database } from "../../store/database.ts";
@@ -68,6 +68,7 @@ export class DagFileProcessor {
       );
     }
 
+    const overlay = overlayFor(relPath, project);
     // The clock of file times: see FileDependencies.changedSince.
     const startedMs = Date.now();
     const result = await this.#parse({
@@ -78,6 +79,7 @@ export class DagFileProcessor {
       environment: environment.name,
       timeoutSeconds: this.#config.parseTimeoutSeconds,
       memoryMb: this.#config.parseMemoryMb,
+      overlay,
     });
     if (!this.#deps.isPresent(relPath)) return { kind: "dropped" };
     const { dependencies, archive } = this.#deps;
@@ -97,7 +99,15 @@ export class DagFileProcessor {
     if (result.dags.length > 0) {
       const { files, templates, reads } = result;
       const kept = await archive.keep(
-        { relPath, projectFolder: project?.folder ?? null, files, templates, reads, runtime: this.#config.runtime },
+        {
+          relPath,
+          projectFolder: project?.folder ?? null,
+          overlay,
+          files,
+          templates,
+          reads,
+          runtime: this.#config.runtime,
+        },
         acceptChanges ? Infinity : startedMs,
       );
       if (kept.kind === "changed-meanwhile") return kept;
@@ -151,6 +161,13 @@ export class DagFileProcessor {
       return { kind: "registered", digest, dagIds, error, ...outcome };
     });
   }
+}
+
+/** leoflow.yaml is about the DAG of one file; others of the project share its environment. */
+export function overlayFor(relPath: string, project: Project | null): ProjectOverlay | null {
+  if (project?.outcome.kind !== "read") return null;
+  const { overlay, dagSource } = project.outcome.project;
+  return relPath === posix.join(project.folder, dagSource) ? overlay : null;
 }
 
 /** The file's error as the UI shows it: tracebacks, or why the child was ended. */

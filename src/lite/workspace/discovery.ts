@@ -183,6 +183,17 @@ export class DagFileFinder {
     } catch (error) {
       outcome = { kind: "broken", message: `${relPath}: ${messageOf(error)}` };
     }
+    if (outcome.kind === "read" && outcome.project.overlay !== null) {
+      const { dagSource } = outcome.project;
+      const source = posix.join(folder, dagSource);
+      const isThere = await stat(join(this.#workspace, source)).then(
+        (file) => file.isFile(),
+        () => false,
+      );
+      // Else what it says of the DAG would be without effect, and nobody told.
+      if (!isThere)
+        outcome = { kind: "broken", message: `${relPath}: there is no ${source}; set dag_source to the DAG's file` };
+    }
     const project = { folder, outcome };
     found.projects.push(project);
     return project;

@@ -45,6 +45,7 @@ function write(relPath: string, text: string): void {
 const sources = (changes: Partial<VersionSources> = {}): VersionSources => ({
   relPath: "flows/dag.py",
   projectFolder: null,
+  overlay: null,
   files: ["flows/dag.py", "flows/lib/helper.py"],
   templates: ["flows/query.sql"],
   reads: [],

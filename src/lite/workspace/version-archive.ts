@@ -14,6 +14,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { extname, join, posix } from "node:path";
+import type { ProjectOverlay } from "../../domain/parse-result.ts";
 import { newId } from "../../kit/ids.ts";
 import { markerFor } from "./bundles-in-workspace.ts";
 import { isMissing, parentOf } from "./discovery.ts";
@@ -42,6 +43,8 @@ export interface VersionSources {
   relPath: string;
   /** Folder of the file's project, or null. */
   projectFolder: string | null;
+  /** What leoflow.yaml changes of the DAG; Python finds it in the manifest. */
+  overlay: ProjectOverlay | null;
   files: readonly string[];
   templates: readonly string[];
   reads: readonly string[];
@@ -243,9 +246,10 @@ export class VersionArchive {
   }
 
   async #writeManifest(archive: string, manifest: Manifest): Promise<void> {
-    const { relPath, projectFolder, files, templates, reads, runtime, pinned } = manifest;
+    const { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned } = manifest;
     const temporary = join(archive, `${MANIFEST}.${newId()}`);
-    await writeFile(temporary, JSON.stringify({ relPath, projectFolder, files, templates, reads, runtime, pinned }));
+    const all = { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned };
+    await writeFile(temporary, JSON.stringify(all));
     await rename(temporary, join(archive, MANIFEST));
   }
 }

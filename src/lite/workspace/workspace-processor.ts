@@ -274,7 +274,7 @@ export class WorkspaceProcessor implements Service {
 
   #reportUnused(project: Project): void {
     if (project.outcome.kind !== "read" || project.outcome.project.unused.length === 0) return;
-    const note = `${project.folder || "."}/leoflow.yaml: without effect yet: ${project.outcome.project.unused.join(", ")}`;
+    const note = `${project.folder || "."}/leoflow.yaml: kept for images and Pro, without effect in Lite: ${project.outcome.project.unused.join(", ")}`;
     if (!this.#reported.has(note)) this.#kit.logger.info(note);
     this.#reported.add(note);
   }
