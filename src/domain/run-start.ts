@@ -29,6 +29,11 @@ export function startHold(facts: StartFacts, now: Instant): StartHold | null {
   return limit !== null && facts.running >= limit ? "max_active_runs" : null;
 }
 
+/** One that a DAG is tried with (`leoflow run`, as `airflow dags test`) runs whether its DAG is paused or not. */
+export function heedsPause(run: { triggered_by: string | null }): boolean {
+  return run.triggered_by !== "test";
+}
+
 /** How many runs may be running beside each other; null: any number. */
 export function startLimit({ backfill, maxActiveRuns }: Pick<StartFacts, "backfill" | "maxActiveRuns">): number | null {
   return backfill ? backfill.maxActiveRuns : maxActiveRuns;

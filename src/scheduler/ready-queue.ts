@@ -35,7 +35,7 @@ export class ReadyQueue {
   }
 
   /** Takes out all that fit now, with their slots. */
-  takeFitting(slots: Slots, mayRun: (dagId: string) => boolean): Ready[] {
+  takeFitting(slots: Slots, mayRun: (dagRunId: number) => boolean): Ready[] {
     if (this.#waiting.length === 0 || slots.full) return [];
     if (!this.#sorted) {
       this.#waiting.sort((a, b) => byImportance(a.candidate, b.candidate));
@@ -44,7 +44,7 @@ export class ReadyQueue {
     const taken: Ready[] = [];
     const left: Ready[] = [];
     for (const ready of this.#waiting) {
-      if (mayRun(ready.candidate.dagId) && slots.take(ready.candidate, ready.limits)) taken.push(ready);
+      if (mayRun(ready.candidate.dagRunId) && slots.take(ready.candidate, ready.limits)) taken.push(ready);
       else left.push(ready);
     }
     this.#waiting = left;

@@ -289,6 +289,15 @@ describe("Scheduler", () => {
     await comesTo(runs[0] as number, "running");
   });
 
+  it("lets a run that a DAG is tried with go on while the DAG is paused, and no other", async () => {
+    const { bus, scheduler } = controlPlane();
+    await scheduler.start();
+    const paused = await makeDagWith({ tasks: [{ id: "a", downstream: ["b"] }, { id: "b" }] }, { is_paused: true });
+    const [held, tried] = [await trigger(bus, paused), await triggerRun(database.db, bus, paused, "test")];
+    await comesTo(tried, "success");
+    expect(await stateOf(held)).toBe("queued");
+  });
+
   it("pauses a DAG whose last runs have all failed", async () => {
     const { bus, scheduler, executor } = controlPlane();
     await scheduler.start();

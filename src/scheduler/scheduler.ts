@@ -3,6 +3,7 @@ import { addMicros, instantMs } from "../kit/instant.ts";
 import type { Kit, Service } from "../kit/service.ts";
 import type { EventBus, EventOf } from "../domain/events.ts";
 import { Slots } from "../domain/slots.ts";
+import { heedsPause } from "../domain/run-start.ts";
 import { isFinished, type TaskInstanceState } from "../domain/states.ts";
 import type { Executor, Workload } from "../domain/workload.ts";
 import { pauseAfterFailures } from "../store/auto-pause.ts";
@@ -302,6 +303,10 @@ export class Scheduler implements Service {
     this.#dirty.add(id);
   }
 
+  #isPaused({ row }: LiveRun): boolean {
+    return heedsPause(row) && this.#paused.has(row.dag_id);
+  }
+
   #forget(id: number): void {
     this.#runs.delete(id);
     this.#slots.forgetRun(id);
@@ -313,7 +318,7 @@ export class Scheduler implements Service {
   async #advanceDirty(): Promise<void> {
     const dirty = [...this.#dirty].map((id) => this.#runs.get(id)).filter((run) => run !== undefined);
     this.#dirty.clear();
-    const runs = inStartOrder(dirty).filter((run) => !this.#paused.has(run.row.dag_id));
+    const runs = inStartOrder(dirty).filter((run) => !this.#isPaused(run));
     await this.#startDue(runs.filter((run) => run.row.state === "queued"));
     const decided: Decided[] = [];
     const endings: RunEnding[] = [];
@@ -386,7 +391,10 @@ export class Scheduler implements Service {
   /** One statement for everything: what has slots goes straight to queued, the rest waits as scheduled. */
   async #write(decided: readonly Decided[]): Promise<void> {
     const now = this.#kit.clock.now();
-    const fitting = this.#ready.takeFitting(this.#slots, (dagId) => !this.#paused.has(dagId));
+    const fitting = this.#ready.takeFitting(this.#slots, (dagRunId) => {
+      const run = this.#runs.get(dagRunId);
+      return run !== undefined && !this.#isPaused(run);
+    });
     const waiting = this.#ready.takeUnwritten();
     const all = [
       ...decided,

@@ -23,6 +23,7 @@ export interface LiveRunRow {
   /** Its place in its backfill; null outside of one. */
   backfill_ordinal: number | null;
   dag_is_paused: boolean;
+  triggered_by: string | null;
 }
 
 export interface LoadedRun {
@@ -47,6 +48,7 @@ export async function loadRuns(db: Database, ids: readonly number[]): Promise<Lo
   type Row = [string, string, number, TaskInstanceState | null, number, string | null];
   const { rows } = await sql<LiveRunRow & { task_instances: Row[] }>`
     select id, dag_id, run_id, run_type, state, logical_date, run_after, start_date, dag_version_id, clear_number, backfill_id,
+      triggered_by,
       case when backfill_id is not null then (select sort_ordinal from backfill_dag_run b
         where b.dag_run_id = dag_run.id and b.backfill_id = dag_run.backfill_id) end as backfill_ordinal,
       (select is_paused from dag where dag.dag_id = dag_run.dag_id) as dag_is_paused,

@@ -41,6 +41,7 @@ export interface RunStanding extends Omit<LiveRunRow, "dag_version_id" | "clear_
 }
 
 const RUN_COLUMNS = sql`id, dag_id, run_id, run_type, state, logical_date, run_after, start_date, end_date, backfill_id,
+  triggered_by,
   (select sort_ordinal from backfill_dag_run b where b.dag_run_id = r.id and b.backfill_id = r.backfill_id) as backfill_ordinal,
   coalesce(dag_version_id, (select current_version_id from dag where dag.dag_id = r.dag_id)) as dag_version_id`;
 

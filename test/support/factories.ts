@@ -161,7 +161,12 @@ export async function makeRun(
 }
 
 /** A run as a user's trigger makes it, told to whom it concerns. Returns its id. */
-export async function triggerRun(db: Database, bus: EventBus, dagId: string): Promise<number> {
+export async function triggerRun(
+  db: Database,
+  bus: EventBus,
+  dagId: string,
+  triggeredBy = "rest_api",
+): Promise<number> {
   const made = await createDagRun(db, {
     dagId,
     runId: unique("manual__"),
@@ -171,7 +176,7 @@ export async function triggerRun(db: Database, bus: EventBus, dagId: string): Pr
     dataIntervalEnd: null,
     runAfter: systemClock.now(),
     conf: null,
-    triggeredBy: "rest_api",
+    triggeredBy,
     triggeringUserName: "admin",
   });
   if (made.kind !== "created") throw new Error(made.kind);

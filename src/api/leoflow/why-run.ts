@@ -1,4 +1,4 @@
-import { byStartOrder, startGroup, startHold, startLimit } from "../../domain/run-start.ts";
+import { byStartOrder, heedsPause, startGroup, startHold, startLimit } from "../../domain/run-start.ts";
 import { assertNever } from "../../kit/service.ts";
 import { backfillLimits } from "../../store/backfills.ts";
 import type { RunStanding } from "../../store/waiting-work.ts";
@@ -21,7 +21,7 @@ export async function whyRunWaits(
   const likeIt = live.filter((other) => startGroup(other) === startGroup(run) && other.id !== run.id);
   const running = likeIt.filter(({ state }) => state === "running");
   const facts = {
-    isDagPaused,
+    isDagPaused: isDagPaused && heedsPause(run),
     runAfter: run.run_after,
     backfill,
     maxActiveRuns: graph?.maxActiveRuns ?? null,

@@ -4,6 +4,7 @@ import type { DagGraph, TaskNode } from "../../domain/dag-graph.ts";
 import type { InstanceSnapshot } from "../../domain/decision.ts";
 import { RunMemory, type Explanation } from "../../domain/run-memory.ts";
 import type { PastHold } from "../../domain/task-judge.ts";
+import { heedsPause } from "../../domain/run-start.ts";
 import { isFinished, type TaskInstanceState } from "../../domain/states.ts";
 import { isMapped } from "../../domain/task-relatives.ts";
 import { isOpen } from "../../domain/task-rows.ts";
@@ -123,7 +124,7 @@ export class RunView {
       if (isFinished(ti.state)) return [await this.#finished(ti, name, own)];
       return [{ ...own, task_instances: [itself] }];
     }
-    const held = this.#run.dag_is_paused ? [dagPaused(this.#run.dag_id)] : [];
+    const held = this.#run.dag_is_paused && heedsPause(this.#run) ? [dagPaused(this.#run.dag_id)] : [];
     const task = this.#graph.tasks.get(ti.taskId);
     if (!task) return held;
     if (ti.state === "scheduled") return [...held, ...(await this.#slots.whyNot(ti, task))];
