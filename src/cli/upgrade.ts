@@ -49,11 +49,12 @@ Examples:
 
 async function run(context: CommandContext, options: Options): Promise<void> {
   if (options.forceVersion !== undefined) await forceVersion(context, options.forceVersion, options);
-  else if (options.check) await check(context, options);
-  else await upgrade(context, options);
+  else if (options.check) await checkUpgrade(context, options);
+  else await upgradeDatabase(context, options);
 }
 
-async function check(context: CommandContext, options: Options): Promise<void> {
+/** `upgrade --check`, and `db status`. */
+export async function checkUpgrade(context: CommandContext, options: Options): Promise<void> {
   const { inspect } = await import("../lite/upgrade/inspect.ts");
   const found = await inspect(forJson(context, options), { snapshot: options.snapshot });
   if (options.json) print(context, inspectionFacts(found));
@@ -61,7 +62,8 @@ async function check(context: CommandContext, options: Options): Promise<void> {
   if (found.problem) throw found.problem;
 }
 
-async function upgrade(context: CommandContext, options: Options): Promise<void> {
+/** `upgrade`, and `db migrate`. */
+export async function upgradeDatabase(context: CommandContext, options: Options): Promise<void> {
   const { upgradeHome } = await import("../lite/upgrade/upgrade-home.ts");
   const onPreflight = async (found: Preflight) => {
     if (!options.json) context.terminal.write(preflightText(found));

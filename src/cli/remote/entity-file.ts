@@ -1,4 +1,4 @@
-import { LineCounter, parseDocument, stringify } from "yaml";
+import { LineCounter, parseDocument, visit } from "yaml";
 import { ExactObject, parseExact, pythonDumps, type ExactJson } from "../../kit/exact-json.ts";
 import { UserError } from "../../kit/user-error.ts";
 
@@ -104,7 +104,14 @@ export function entitiesText(
 ): string {
   if (format === "env") return entries.map(([name, value]) => `${name}=${line(value)}\n`).join("");
   const text = pythonDumps(new ExactObject(new Map(entries)), { indent: 4 });
-  return format === "json" ? `${text}\n` : stringify(JSON.parse(text));
+  if (format === "json") return `${text}\n`;
+  // JSON is YAML: read as such its numbers stay as they are.
+  const document = parseDocument(text, { intAsBigInt: true });
+  visit(document, {
+    Collection: (_key, node) => void (node.flow = false),
+    Scalar: (_key, node) => void (typeof node.value === "string" && delete node.type),
+  });
+  return document.toString();
 }
 
 export function toExact(value: unknown): ExactJson {

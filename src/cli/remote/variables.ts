@@ -95,7 +95,7 @@ export function addVariablesCommand(program: Command): void {
     plural: "variables",
     formats: ["json", "yaml", "env"],
     describe: "{key: value} or {key: {value, description}}",
-    toEntities: (file) => file.entries.map(([key]) => entityOf(key, file.exactOf(key))),
+    toEntities: (file) => file.entries.map(([key]) => entityOf(key, file.exactOf(key), 2)),
     async fromServer({ server }) {
       const { rows } = await server.list<Variable>("/api/v2/variables", "variables", {}, Infinity);
       const isHidden = ({ value }: Variable) => value === null || value.includes("***");
@@ -104,7 +104,7 @@ export function addVariablesCommand(program: Command): void {
         left: rows.filter(isHidden).map(({ key }) => key),
       };
     },
-    envLine: (value) => textOf(value, undefined).replaceAll("\n", " "),
+    envLine: (value) => entityOf("", value, undefined).value.replaceAll("\n", " "),
   });
 }
 
@@ -140,10 +140,10 @@ async function setVariable(
 }
 
 /** As `airflow variables import` reads a value. */
-function entityOf(key: string, given: ExactJson): object {
-  if (!(given instanceof ExactObject) || !given.entries.has("value")) return { key, value: textOf(given, 2) };
-  const description = given.entries.get("description") ?? null;
-  return { key, value: textOf(given.entries.get("value") ?? null, 2), description };
+function entityOf(key: string, given: ExactJson, indent: number | undefined) {
+  if (!(given instanceof ExactObject) || !given.entries.has("value")) return { key, value: textOf(given, indent) };
+  const value = textOf(given.entries.get("value") ?? null, indent);
+  return { key, value, description: given.entries.get("description") ?? null };
 }
 
 /** Variables are texts; anything else is stored as the JSON that Python writes. */
