@@ -1,0 +1,223 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { bareContext } from "../../../test/support/api.ts";
+import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
+import type { Role } from "../../domain/user.ts";
+import { hashPassword } from "../../kit/password.ts";
+import { createUser } from "../../store/users.ts";
+import { createApp } from "../app.ts";
+
+/** Who may do what in multi-team mode, held against what Airflow itself answered (fixtures/airflow_teams.py). */
+
+interface Write {
+  method: "POST" | "PATCH";
+  url: string;
+  body: Record<string, unknown>;
+  /** By user: status, detail of a 400, and whether a bulk answer reports errors. */
+  answers: Record<string, [status: number, detail: unknown, failed: boolean]>;
+}
+
+interface Recorded {
+  /** Of operations that need one to come as far as their door. */
+  bodies: Record<string, object>;
+  /** By operation and owner: who gets past the door. */
+  operations: Record<string, Record<string, string[]>>;
+  /** By request and user: what is listed; null where that is refused. */
+  lists: Record<string, Record<string, string[] | null>>;
+  writes: Write[];
+}
+
+const AIRFLOW = JSON.parse(readFileSync(join(import.meta.dirname, "fixtures/airflow-teams.json"), "utf8")) as Recorded;
+const OWNERS = [
+  ["a", "bundle_a", "team_a"],
+  ["b", "bundle_b", "team_b"],
+  ["none", "dags-folder", null],
+] as const;
+const USERS: Record<string, [Role, string[]]> = {
+  "VIEWER of a": ["VIEWER", ["team_a"]],
+  "USER of a": ["USER", ["team_a"]],
+  "OP of a": ["OP", ["team_a"]],
+  "OP of none": ["OP", []],
+  "ADMIN of none": ["ADMIN", []],
+};
+
+let database: TestDatabase;
+let dir: string;
+let app: FastifyInstance;
+const tokens = new Map<string, string>();
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  dir = mkdtempSync(join(tmpdir(), "leoflow-teams-test-"));
+  const passwordHash = await hashPassword("a password");
+  const python = () => Promise.resolve({ status: true, message: "well" });
+  app = createApp(bareContext(database.db, dir, { multiTeam: true, python }), {
+    adminEmail: "a@b",
+    adminPasswordHash: () => passwordHash,
+    jwtSecret: "test-secret",
+    cacheDir: join(dir, "cache"),
+  });
+  await app.ready();
+  for (const [user, [role, teams]] of Object.entries(USERS)) {
+    const username = user.toLowerCase().replaceAll(" ", "-");
+    await createUser(database.db, { name: username, role, teams, passwordHash });
+    const payload = { username, password: "a password" };
+    const answer = await app.inject({ method: "POST", url: "/auth/token", payload });
+    tokens.set(user, answer.json<{ access_token: string }>().access_token);
+  }
+});
+
+afterAll(async () => {
+  await app.close();
+  await database.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Whether a request may have changed something since the last `seed`. */
+let dirty = true;
+
+/** The rows of fixtures/airflow_teams.py, anew. */
+async function seed(): Promise<void> {
+  if (!dirty) return;
+  dirty = false;
+  const of = OWNERS.map(([owner, bundle, team], index) => {
+    const [id, dag] = [index + 1, `of_${owner}`];
+    const theirs = team === null ? "null" : `'${team}'`;
+    return `
+      insert into dag (dag_id, bundle_name, fileloc, relative_fileloc, owners, max_active_tasks, max_active_runs)
+        values ('${dag}', '${bundle}', '/x', '${dag}.py', 'x', 1, 1);
+      insert into dag_tag (dag_id, name) values ('${dag}', 'tag_${owner}');
+      insert into dag_warning (dag_id, warning_type, message) values ('${dag}', 'asset conflict', 'm');
+      insert into log (id, event, owner, extra, dag_id) overriding system value values (${id}, 'e', 'x', '', '${dag}');
+      insert into import_error (bundle_name, filename, stacktrace, timestamp) values ('${bundle}', '${dag}.py', 's', now());
+      insert into dag_run (dag_id, run_id, run_type, state, run_after, start_date, end_date)
+        values ('${dag}', 'r', 'manual', 'success', now(), now(), now());
+      insert into asset_event (asset_id, extra, timestamp, source_dag_id, source_map_index)
+        values (1, '{}', now(), '${dag}', -1);
+      insert into asset_dag_run_queue (asset_id, target_dag_id, created_at) values (1, '${dag}', now());
+      insert into backfill (id, dag_id, from_date, to_date, dag_run_conf, reprocess_behavior, max_active_runs)
+        overriding system value values (${id}, '${dag}', now(), now(), '{}', 'none', 1);
+      insert into pool (pool, slots, team_name) values ('pool_${owner}', 1, ${theirs});
+      insert into variable (key, val, is_encrypted, team_name) values ('variable_${owner}', 'v', false, ${theirs});
+      insert into connection (conn_id, conn_type, team_name) values ('connection_${owner}', 'http', ${theirs});`;
+  });
+  const emptied = ["asset_event", "asset_dag_run_queue", "asset_active", "asset", "backfill", "dag_run", "dag", "log"];
+  const owned = ["import_error", "pool", "variable", "connection", "dag_bundle_team", "team"];
+  await database.pool.query(`
+    ${[...emptied, ...owned].map((table) => `delete from ${table};`).join("\n")}
+    insert into team values ('team_a'), ('team_b');
+    insert into dag_bundle_team values ('bundle_a', 'team_a'), ('bundle_b', 'team_b');
+    insert into asset (id, name, uri, "group") overriding system value values (1, 'asset', 's3://asset', 'asset');
+    insert into asset_active values ('asset', 's3://asset');
+    insert into asset_event (asset_id, extra, timestamp, source_map_index) values (1, '{}', now(), -1);
+    insert into log (id, event, owner, extra) overriding system value values (4, 'of_nobody', 'x', '');
+    ${of.join("")}`);
+}
+
+async function ask(user: string, method: "GET" | "POST" | "PATCH" | "PUT" | "DELETE", url: string, payload?: object) {
+  const headers = { authorization: `Bearer ${tokens.get(user)}` };
+  const answer = await app.inject({ method, url, headers, ...(payload === undefined ? {} : { payload }) });
+  dirty ||= method !== "GET" && answer.statusCode < 400;
+  const json =
+    answer.body === "" || answer.body.startsWith("<") ? {} : (JSON.parse(answer.body) as { detail?: unknown });
+  return { status: answer.statusCode, json, detail: json.detail };
+}
+
+const OTHERS: Record<string, string> = { try_number: "1", task_try_number: "1", map_index: "-1", version_number: "1" };
+
+function fill(path: string, owner: string): string {
+  const index = OWNERS.findIndex(([each]) => each === owner) + 1;
+  const own: Record<string, string> = {
+    dag_id: `of_${owner}`,
+    backfill_id: String(index),
+    event_log_id: String(index),
+    pool_name: `pool_${owner}`,
+    variable_key: `variable_${owner}`,
+    connection_id: `connection_${owner}`,
+    asset_id: "0",
+    dag_run_id: "none",
+  };
+  return path.replaceAll(/\{(\w+)(:path)?\}/g, (_all, name: string) => own[name] ?? OTHERS[name] ?? `the_${name}`);
+}
+
+const bodyOf = (operation: string) => (operation.startsWith("GET") ? undefined : (AIRFLOW.bodies[operation] ?? {}));
+
+/** Whether each of the users gets past the door, by owner. */
+async function passing(operation: string, users = Object.keys(USERS)): Promise<Record<string, string[]>> {
+  const [method = "GET", path = ""] = operation.split(" ") as ["GET", string];
+  const named = path.includes("{dag_id}") || path.includes("_id}") || path.includes(":path}");
+  const passed: Record<string, string[]> = {};
+  for (const [owner] of OWNERS) {
+    const list = (passed[owner] = [] as string[]);
+    const query = !named || path === "/ui/structure/structure_data" ? `?dag_id=of_${owner}` : "";
+    for (const user of users) {
+      await seed();
+      const { status, detail } = await ask(user, method, fill(path, owner) + query, bodyOf(operation));
+      if (status !== 403 && !(status === 404 && detail === "Backfill not found")) list.push(user);
+    }
+  }
+  return passed;
+}
+
+describe("in multi-team mode", () => {
+  it("every operation on what has an owner is open to whom Airflow lets in", async () => {
+    await seed();
+    const wrong: unknown[] = [];
+    for (const [operation, expected] of Object.entries(AIRFLOW.operations)) {
+      const passed = await passing(operation);
+      if (JSON.stringify(passed) !== JSON.stringify(expected))
+        wrong.push(JSON.stringify({ operation, passed, expected }));
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it("lists hold what Airflow lists", async () => {
+    await seed();
+    const wrong: unknown[] = [];
+    for (const [request, byUser] of Object.entries(AIRFLOW.lists)) {
+      const [method, url = ""] = request.split(" ") as ["GET" | "POST", string];
+      for (const [user, expected] of Object.entries(byUser)) {
+        const body = method === "POST" ? {} : undefined;
+        const { status, json } = await ask(user, method, url.replace("{asset_id}", "1"), body);
+        const [items = []] = Object.values(json).filter((value) => Array.isArray(value)) as unknown[][];
+        const found = status === 403 ? null : items.map(nameOf).sort();
+        if (JSON.stringify(found) !== JSON.stringify(expected))
+          wrong.push(JSON.stringify({ request, user, status, found, expected }));
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it("writes that name a team, and those that name none, are answered as Airflow answers them", async () => {
+    const wrong: unknown[] = [];
+    for (const { method, url, body, answers } of AIRFLOW.writes) {
+      for (const [user, [status, detail, failed]] of Object.entries(answers)) {
+        await seed();
+        const answer = await ask(user, method, url, body);
+        const outcomes = Object.values(answer.json) as ({ errors?: unknown[] } | null)[];
+        const found = [
+          answer.status,
+          answer.status === 400 ? answer.detail : null,
+          outcomes.some((outcome) => (outcome?.errors?.length ?? 0) > 0),
+        ];
+        const expected = [status, detail, failed];
+        if (JSON.stringify(found) !== JSON.stringify(expected))
+          wrong.push(JSON.stringify({ method, url, body, user, found, expected }));
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
+/** What the recording calls an item of a list. */
+function nameOf(item: unknown): string {
+  if (typeof item === "string") return item;
+  const fields = item as Record<string, string | null>;
+  for (const name of ["source_dag_id", "dag_id", "filename", "name", "key", "connection_id"]) {
+    if (name in fields) return fields[name] ?? "";
+  }
+  return "";
+}
