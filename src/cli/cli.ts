@@ -7,6 +7,7 @@ import { addDbCommand } from "./db.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import { addLiteCommand } from "./lite.ts";
 import { addReferenceCommand } from "./reference.ts";
+import { addProjectCommands } from "./project/project-commands.ts";
 import { addResetPasswordCommand } from "./reset-password.ts";
 import { addRestoreCommand } from "./restore.ts";
 import { addAssetsCommand } from "./remote/assets.ts";
@@ -53,6 +54,7 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addHealthCommand(program);
   addConfigCommand(program);
   addDbCommand(program);
+  addProjectCommands(program);
   addUpgradeCommand(program);
   addSetupCommand(program);
   addUninstallCommand(program);

@@ -66,7 +66,7 @@ export const DAG_JSON_SCHEMA = Type.Object(
   {
     ...STRICT,
     $schema: "http://json-schema.org/draft-07/schema#",
-    $id: "https://raw.githubusercontent.com/neochaotic/leoflow/main/schemas/dag.schema.json",
+    $id: "https://raw.githubusercontent.com/leoflow/leoflow/main/schemas/dag.schema.json",
     title: "dag.json",
   },
 );

@@ -1,12 +1,9 @@
 import { Type, type Static } from "typebox";
+import { DAG_ID_PATTERN, PROJECT_SCHEMA_URL } from "./project-names.ts";
 
 /** Python versions a project can ask for; Airflow 3.3 runs on each. */
 export const PYTHON_VERSIONS = ["3.10", "3.11", "3.12", "3.13"] as const;
 export const TAG_STRATEGIES = ["version", "git_sha", "git_tag", "custom"] as const;
-
-/** Where editors find the schema. */
-export const PROJECT_SCHEMA_URL =
-  "https://raw.githubusercontent.com/neochaotic/leoflow/main/schemas/leoflow.schema.json";
 
 const STRICT = { additionalProperties: false } as const;
 const oneOf = <const T extends string>(values: readonly T[], description: string, more: object = {}) =>
@@ -31,7 +28,6 @@ const texts = (description: string, name = "^.+$") =>
     description,
   });
 
-const DAG_ID = "^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,199}$";
 const INSIDE = "^(?!/)(?!.*(^|/)\\.\\.(/|$)).+$";
 const CPU = "^\\d+(\\.\\d+)?m?$";
 const MEMORY = "^\\d+(\\.\\d+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$";
@@ -124,7 +120,7 @@ export const PROJECT_SCHEMA = Type.Object(
     schema_version: Type.Optional(oneOf(["1.0"], "Version of this file's format.")),
     dag_id: Type.Optional(
       shaped(
-        DAG_ID,
+        DAG_ID_PATTERN,
         "must start with a letter, a digit or _ and hold no others but - (200 characters at most)",
         "Which DAG of dag_source this file is about. Needed where there are several.",
       ),

@@ -50,6 +50,15 @@ interface Known {
   wants: readonly string[];
 }
 
+/** What a parse brought. */
+export interface ParsedDagFile {
+  /** Its DAGs; with an error those that are still live, too. */
+  dagIds: readonly string[];
+  error: string | null;
+  /** DAGs that stay with the file that defined them first. */
+  conflicts: readonly { dagId: string; owner: string }[];
+}
+
 /** The workspace's DAG files: which there are, what came of each, and which are to be parsed. */
 export class DagFiles {
   readonly #kit: Kit;
@@ -60,6 +69,8 @@ export class DagFiles {
   readonly #known = new Map<string, Known>();
   readonly #attempts = new Map<string, number>();
   readonly #installing = new Set<string>();
+  /** Who waits for a file's next parse. */
+  readonly #waiting = new Map<string, ((parsed: ParsedDagFile | null) => void)[]>();
   #unchanged = 0;
   #parsed = 0;
   #publishing = false;
@@ -167,6 +178,17 @@ export class DagFiles {
     }
   }
 
+  /** Parses a file again, before all others. null: there is no such DAG file, or it went, or we are stopping. */
+  parseNow(relPath: string): Promise<ParsedDagFile | null> {
+    if (!this.has(relPath)) return Promise.resolve(null);
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(relPath);
+      if (waiting) waiting.push(resolve);
+      else this.#waiting.set(relPath, [resolve]);
+      this.enqueue(relPath, true);
+    });
+  }
+
   /** A module came or changed: what failed to import something may now find it. */
   retryFailedImports(): void {
     for (const [relPath, { error }] of this.#known) {
@@ -177,6 +199,13 @@ export class DagFiles {
   stop(): void {
     this.#stopped = true;
     this.#queue.clear();
+    for (const relPath of [...this.#waiting.keys()]) this.#tell(relPath, null);
+  }
+
+  #tell(relPath: string, parsed: ParsedDagFile | null): void {
+    const waiting = this.#waiting.get(relPath) ?? [];
+    this.#waiting.delete(relPath);
+    for (const tell of waiting) tell(parsed);
   }
 
   async #whenInstalled(relPath: string, dependencies: readonly string[]): Promise<void> {
@@ -233,6 +262,7 @@ export class DagFiles {
       this.enqueue(relPath, true);
     } else if (outcome.kind === "waiting") this.enqueue(relPath, false);
     else if (outcome.kind === "registered") this.#take(relPath, outcome);
+    else this.#tell(relPath, null);
     // The queue counts this file as running until we return.
     setImmediate(() => this.#deps.onProgress());
   }
@@ -254,6 +284,7 @@ export class DagFiles {
       this.#kit.logger.warn({ file: relPath }, `import error: ${outcome.error?.trim().split("\n").at(-1) ?? ""}`);
     }
     this.#publish(changed);
+    this.#tell(relPath, { dagIds: outcome.dagIds, error: outcome.error, conflicts: outcome.conflicts });
     this.#offer(released);
   }
 
@@ -264,6 +295,7 @@ export class DagFiles {
       this.#known.delete(relPath);
       this.#attempts.delete(relPath);
       this.#deps.dependencies.forget(relPath);
+      this.#tell(relPath, null);
     }
     const dagIds = await this.#deps.catalogWrites.run(() => removeDagFiles(this.#deps.db, relPaths));
     this.#kit.logger.info({ files: relPaths, dags: dagIds }, "DAG files removed");

@@ -118,6 +118,7 @@ export class DagFileFinder {
         found.problems.push(`${folder}: left out, it was made for a DAG bundle that is no longer configured`);
         return;
       }
+      if (root.endsWith(".py")) return this.#takeOne(root, found);
       dagsIn = root;
     }
     found.folders.add(folder);
@@ -161,6 +162,14 @@ export class DagFileFinder {
       visited.add(inner.real);
       await this.#walk(inner, found, visited, links);
     }
+  }
+
+  /** A bundle of one DAG file: what lies around it, maybe somebody's whole home, is not looked at. */
+  async #takeOne(relPath: string, found: Discovery): Promise<void> {
+    const folder = parentOf(relPath);
+    found.folders.add(folder);
+    const isProject = await stat(join(this.#workspace, folder, PROJECT_FILE)).catch(() => null);
+    found.dagFiles.set(relPath, isProject ? await this.#projectIn(folder, found) : null);
   }
 
   async #rulesIn(folder: string, found: Discovery): Promise<IgnoreRule[]> {

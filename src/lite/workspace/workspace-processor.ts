@@ -7,7 +7,7 @@ import type { Database } from "../../store/database.ts";
 import { isWithin, NO_BUNDLES, type BundlesInWorkspace } from "./bundles-in-workspace.ts";
 import { ChangePoller } from "./change-poller.ts";
 import { DagFileProcessor } from "./dag-file-processor.ts";
-import { DagFiles, type DagFileCounts } from "./dag-files.ts";
+import { DagFiles, type DagFileCounts, type ParsedDagFile } from "./dag-files.ts";
 import { DagFileFinder, messageOf, parentOf, type Discovery, type Project } from "./discovery.ts";
 import { FileDependencies } from "./file-dependencies.ts";
 import { FolderWatcher } from "./folder-watcher.ts";
@@ -128,6 +128,12 @@ export class WorkspaceProcessor implements Service {
     if (!this.#live?.files.has(relPath)) return false;
     this.#live.files.enqueue(relPath, true);
     return true;
+  }
+
+  /** Parses a file as it is now. null: the workspace has no such DAG file, or cannot be read. */
+  async parseNow(relPath: string): Promise<ParsedDagFile | null> {
+    if (!this.#live?.files.has(relPath)) await this.#change((live) => this.#rescan(live));
+    return (await this.#live?.files.parseNow(relPath)) ?? null;
   }
 
   /** Parses all files again: something outside of the workspace that they use has changed. */
