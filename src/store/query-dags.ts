@@ -46,6 +46,8 @@ export interface DagFilter {
   lastRunStates?: readonly (DagRunState | null)[];
   lastRunStartDate?: Range<Instant>;
   lastRunEndDate?: Range<Instant>;
+  /** Of any of the DAG's runs. */
+  anyRunState?: DagRunState | undefined;
   /** Whether tasks of it wait for people to answer. */
   pendingActions?: boolean;
   teams?: TeamScope;
@@ -93,6 +95,12 @@ function conditionsOf(filter: DagFilter): Condition[] {
     ...isOneOfOrNull(column("last_run.state"), filter.lastRunStates),
     ...inOpenRange(column("last_run.start_date"), filter.lastRunStartDate),
     ...inOpenRange(column("last_run.end_date"), filter.lastRunEndDate),
+    ...(filter.anyRunState === undefined
+      ? []
+      : [
+          sql<boolean>`exists (
+            select from dag_run any_run where any_run.dag_id = dag.dag_id and any_run.state = ${filter.anyRunState})`,
+        ]),
     ...dagsWithin(column("dag.dag_id"), filter.teams),
   ];
 }

@@ -5,7 +5,6 @@ import { DAG_ORDER, listDags } from "../../store/query-dags.ts";
 import { favoritesAmong, latestRuns } from "../../store/ui-runs.ts";
 import { teamsOf, userOf, type ApiContext, type TypedApp } from "../context.ts";
 import { toDagResponse } from "../public/dag-response.ts";
-import { runStatesOf } from "../public/dags.ts";
 import { hitlDetailsOf } from "../public/hitl.ts";
 import { orderByQuery, orderOf, pageOf, pageQuery, patternQuery, patternsOf } from "../query.ts";
 import { sendRaw } from "../raw-json.ts";
@@ -27,7 +26,7 @@ const ListQuery = Type.Object({
   paused: Type.Optional(Type.Boolean()),
   has_import_errors: Type.Optional(Type.Boolean()),
   last_dag_run_state: Type.Optional(enumOf(DAG_RUN_STATES)),
-  dag_run_state: Type.Array(Type.String(), { default: [] }),
+  dag_run_state: Type.Optional(enumOf(DAG_RUN_STATES)),
   bundle_name: Type.Optional(Type.String()),
   bundle_version: Type.Optional(Type.String()),
   is_favorite: Type.Optional(Type.Boolean()),
@@ -57,10 +56,8 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
       assetDependency: query.asset_dependency,
       ...(query.has_pending_actions === undefined ? {} : { pendingActions: query.has_pending_actions }),
       favorite: query.is_favorite === undefined ? undefined : { userId, is: query.is_favorite },
-      lastRunStates: [
-        ...(query.last_dag_run_state === undefined ? [] : [query.last_dag_run_state]),
-        ...runStatesOf(query.dag_run_state),
-      ],
+      ...(query.last_dag_run_state === undefined ? {} : { lastRunStates: [query.last_dag_run_state] }),
+      anyRunState: query.dag_run_state,
       teams: teamsOf(request),
     };
     const orders = orderOf(query.order_by, { allowed: Object.keys(DAG_ORDER), primaryKey: "dag_id" });

@@ -259,6 +259,10 @@ describe("the lists", () => {
     expect(dags[0]).not.toHaveProperty("description");
     expect(await body("/ui/dags?dag_ids=waits")).toMatchObject({ total_entries: 1 });
     expect(await body("/ui/dags?is_favorite=true&paused=true")).toMatchObject({ total_entries: 1 });
+    // Any run of it, not only the latest.
+    expect(await body("/ui/dags?dag_run_state=failed")).toMatchObject({ total_entries: 1 });
+    expect(await body("/ui/dags?last_dag_run_state=failed")).toMatchObject({ total_entries: 0 });
+    expect(await body("/ui/dags?dag_run_state=running&last_dag_run_state=running")).toMatchObject({ total_entries: 1 });
     expect(await body("/ui/dags?has_pending_actions=true")).toEqual({ total_entries: 0, dags: [] });
   });
 
