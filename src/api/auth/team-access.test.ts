@@ -5,8 +5,11 @@ import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bareContext } from "../../../test/support/api.ts";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
+import { makeTaskInstance, makeVersion, NOON } from "../../../test/support/factories.ts";
 import type { Role } from "../../domain/user.ts";
 import { hashPassword } from "../../kit/password.ts";
+import { VersionCache } from "../../store/dag-versions.ts";
+import { setBundleTeams } from "../../store/teams.ts";
 import { createUser } from "../../store/users.ts";
 import { createApp } from "../app.ts";
 
@@ -54,7 +57,9 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), "leoflow-teams-test-"));
   const passwordHash = await hashPassword("a password");
   const python = () => Promise.resolve({ status: true, message: "well" });
-  app = createApp(bareContext(database.db, dir, { multiTeam: true, python }), {
+  const versions = new VersionCache(database.db);
+  const graph = async (id: string) => (await versions.get(id)).graph;
+  app = createApp(bareContext(database.db, dir, { multiTeam: true, python, graph }), {
     adminEmail: "a@b",
     adminPasswordHash: () => passwordHash,
     jwtSecret: "test-secret",
@@ -210,7 +215,197 @@ describe("in multi-team mode", () => {
     }
     expect(wrong).toEqual([]);
   });
+
+  it("nothing that is not asked for by name tells of another team", async () => {
+    dirty = true;
+    await seed();
+    await fillIn();
+    const shownTo = async (user: string) => {
+      const shown: string[] = [];
+      for (const operation of Object.keys(ACCESS)) {
+        const [method, path = ""] = operation.split(" ");
+        if ((method !== "GET" && !operation.endsWith("/list")) || path.includes("/auth/")) continue;
+        const url = path.replaceAll(/\{asset_id\}/g, "1").replaceAll(/\{\w+(:path)?\}/g, "~");
+        for (const query of QUERIES[operation] ?? [""]) {
+          const { body, statusCode } = await app.inject({
+            method: method as "GET",
+            url: url + query,
+            headers: { authorization: `Bearer ${tokens.get(user)}` },
+            ...(method === "POST" ? { payload: {} } : {}),
+          });
+          if (/_b\b/.test(body)) shown.push(operation + query);
+          // Counts name nobody; of a run in each of the three DAGs two are seen.
+          if (path.includes("dashboard"))
+            counted.push([user, statusCode, sum(JSON.parse(body) as Record<string, unknown>)]);
+        }
+      }
+      return shown;
+    };
+    const counted: unknown[] = [];
+    // As in Airflow, whoever may read assets sees which DAGs they have to do with.
+    const assets = ["GET /api/v2/assets", "GET /api/v2/assets/{asset_id}"];
+    expect(await shownTo("OP of a")).toEqual(assets);
+    expect((await shownTo("ADMIN of none")).sort()).toEqual([...assets, ...EVERYWHERE].sort());
+    expect(counted).toEqual([
+      ["OP of a", 200, 2],
+      ["OP of a", 200, 4],
+      ["ADMIN of none", 200, 3],
+      ["ADMIN of none", 200, 6],
+    ]);
+  });
+
+  it("what a user is moved to counts at once, and so does what a DAG's bundle is given to", async () => {
+    dirty = true;
+    await seed();
+    const mine = async () => (await ask("USER of a", "GET", "/api/v2/dags/of_b")).status;
+    const before = await mine();
+    const moved = await ask("ADMIN of none", "PATCH", "/api/leoflow/users/user-of-a", { teams: ["team_a", "team_b"] });
+    expect([before, moved.status, moved.json, await mine()]).toMatchObject([
+      403,
+      200,
+      { name: "user-of-a", teams: ["team_a", "team_b"] },
+      404,
+    ]);
+    const listed = await ask("ADMIN of none", "GET", "/api/leoflow/users");
+    expect(listed.json).toMatchObject({ teams: ["team_a", "team_b"] });
+    expect((await ask("ADMIN of none", "PATCH", "/api/leoflow/users/user-of-a", { teams: ["team_c"] })).status).toBe(
+      400,
+    );
+    await ask("ADMIN of none", "PATCH", "/api/leoflow/users/user-of-a", { teams: ["team_a"] });
+    expect(await mine()).toBe(403);
+    await setBundleTeams(database.db, new Map([["bundle_a", "team_a"]]));
+    expect(await mine()).toBe(404);
+    dirty = true;
+    const { access_token: token = "" } = (
+      await app.inject({
+        method: "POST",
+        url: "/auth/token",
+        payload: { username: "user-of-a", password: "a password" },
+      })
+    ).json<{ access_token?: string }>();
+    expect(JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString())).toMatchObject({
+      teams: ["team_a"],
+    });
+  });
+
+  it("bulk changes of tasks report those of other teams, and tests of connections keep to the team", async () => {
+    await seed();
+    const entities = [{ dag_id: "of_b", dag_run_id: "r", task_id: "a" }];
+    const bulk = await ask("USER of a", "PATCH", "/api/v2/dags/~/dagRuns/~/taskInstances", {
+      actions: [{ action: "delete", entities }],
+    });
+    expect([bulk.status, bulk.json]).toMatchObject([
+      200,
+      {
+        delete: {
+          errors: [{ error: "User is not authorized to delete task instances for DAG 'of_b'", status_code: 403 }],
+        },
+      },
+    ]);
+    const enqueue = (user: string, connection: string, team: string | null) =>
+      ask(user, "POST", "/api/v2/connections/enqueue-test", {
+        connection_id: connection,
+        conn_type: "http",
+        team_name: team,
+      });
+    expect((await enqueue("OP of a", "connection_b", null)).status).toBe(403);
+    expect((await enqueue("OP of a", "new", "team_b")).status).toBe(403);
+    expect(await enqueue("ADMIN of none", "connection_b", "team_a")).toMatchObject({
+      status: 403,
+      detail: "team_name `team_a` does not match the team of connection `connection_b`.",
+    });
+    const { json } = await enqueue("ADMIN of none", "connection_b", "team_b");
+    const { token } = json as { token?: string };
+    const poll = async (user: string) =>
+      (
+        await app.inject({
+          url: "/api/v2/connections/enqueue-test",
+          headers: { authorization: `Bearer ${tokens.get(user)}`, "airflow-connection-test-token": token ?? "" },
+        })
+      ).statusCode;
+    expect([await poll("OP of a"), await poll("ADMIN of none")]).toEqual([404, 200]);
+  });
 });
+
+const ACCESS = JSON.parse(readFileSync(join(import.meta.dirname, "fixtures/airflow-access.json"), "utf8")) as object;
+const QUERIES: Record<string, string[]> = {
+  "GET /ui/dashboard/historical_metrics_data": ["?start_date=2025-01-01T00:00:00Z"],
+  "GET /ui/dependencies": ["", "?dependency_type=data&node_id=asset:1"],
+  "GET /ui/structure/structure_data": ["?dag_id=of_none&external_dependencies=true"],
+  "GET /ui/partitioned_dag_runs": ["", "?dag_id=of_b"],
+};
+/** What tells an admin of all teams. */
+const EVERYWHERE = [
+  "GET /api/v2/assets/events",
+  "GET /api/v2/assets/{asset_id}/queuedEvents",
+  "GET /api/v2/connections",
+  "GET /api/v2/dagStats",
+  "GET /api/v2/dagTags",
+  "GET /api/v2/dagWarnings",
+  "GET /api/v2/dags",
+  "GET /api/v2/dags/{dag_id}/dagRuns",
+  "GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails",
+  "GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances",
+  "GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries",
+  "GET /api/v2/dags/{dag_id}/dagVersions",
+  "GET /api/v2/eventLogs",
+  "GET /api/v2/importErrors",
+  "GET /api/v2/pools",
+  "GET /api/v2/variables",
+  "GET /ui/backfills",
+  "GET /ui/dags",
+  "GET /ui/dags/{dag_id}/dagRuns/{dag_run_id}/deadlines",
+  "GET /ui/dependencies",
+  "GET /ui/dependencies?dependency_type=data&node_id=asset:1",
+  "GET /ui/partitioned_dag_runs",
+  "GET /ui/partitioned_dag_runs?dag_id=of_b",
+  "GET /ui/structure/structure_data?dag_id=of_none&external_dependencies=true",
+  "GET /ui/teams",
+  "POST /api/v2/dags/{dag_id}/dagRuns/list",
+  "POST /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/list",
+];
+
+/** The DAGs get a version that starts another DAG, and their runs a task with all that a task can have. */
+async function fillIn(): Promise<void> {
+  const { db, pool } = database;
+  for (const [owner] of OWNERS) {
+    const dagId = `of_${owner}`;
+    const link = {
+      source: dagId,
+      target: "of_b",
+      label: "starts",
+      dependency_type: "trigger",
+      dependency_id: "starts",
+    };
+    await makeVersion(db, { dag_id: dagId }, { dag: { dag_dependencies: [link] } });
+    await pool.query(
+      "update dag_run set dag_version_id = (select current_version_id from dag where dag_id = $1) where dag_id = $1",
+      [dagId],
+    );
+    const run = await db.selectFrom("dag_run").select("id").where("dag_id", "=", dagId).executeTakeFirstOrThrow();
+    const ti = await makeTaskInstance(db, { dag_run_id: run.id, state: "success", start_date: NOON, end_date: NOON });
+    await pool.query(
+      `with asked as (insert into hitl_detail (ti_id, options, subject) values ($1, '[]', 's')
+      ), pushed as (
+        insert into xcom (dag_run_id, task_id, key, dag_id, run_id, value) values ($2, 'a', 'k', $3, 'r', '1')
+      ), outlet as (
+        insert into task_outlet_asset_reference (asset_id, dag_id, task_id) values (1, $3, 'a')
+      ), partition as (
+        insert into asset_partition_dag_run (target_dag_id, partition_key, created_at, updated_at) values ($3, 'p', now(), now())
+      ) insert into deadline (id, dag_run_id, deadline_time, created_at, last_updated_at)
+      values (gen_random_uuid(), $2, now(), now(), now())`,
+      [ti.id, run.id, dagId],
+    );
+  }
+}
+
+/** Of the numbers in an answer that count rows. */
+function sum(answer: Record<string, unknown>): number {
+  return Object.entries(answer)
+    .filter(([name]) => name.startsWith("active_") || name.endsWith("_states"))
+    .flatMap(([, value]) => (typeof value === "number" ? [value] : Object.values(value as Record<string, number>)))
+    .reduce((total, count) => total + count, 0);
+}
 
 /** What the recording calls an item of a list. */
 function nameOf(item: unknown): string {
