@@ -1,3 +1,4 @@
+import type { Command } from "commander";
 import type { StartControlPlane } from "../lite/start.ts";
 import { addAuthCommand } from "./auth.ts";
 import { addBackupCommand } from "./backup.ts";
@@ -33,6 +34,14 @@ export interface CliDependencies {
 
 /** Runs one command line and returns the exit code: 0 well, 1 failed, 2 wrongly used. */
 export async function runCli(args: readonly string[], dependencies: CliDependencies): Promise<number> {
+  const program = leoflowProgram(dependencies);
+  if (args.length > 0) return runProgram(program, args);
+  program.outputHelp();
+  return 0;
+}
+
+/** `leoflow` with all its commands. */
+export function leoflowProgram(dependencies: CliDependencies): Command {
   const program = newProgram(
     "leoflow",
     "Airflow's DAGs, web interface and APIs on a control plane that one command starts.",
@@ -63,7 +72,5 @@ export async function runCli(args: readonly string[], dependencies: CliDependenc
   addCompletionCommand(program);
   addVersionCommand(program);
   addReferenceCommand(program);
-  if (args.length > 0) return runProgram(program, args);
-  program.outputHelp();
-  return 0;
+  return program;
 }
