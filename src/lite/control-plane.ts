@@ -30,6 +30,7 @@ import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../stor
 import { assignBundles } from "./bundles/bundle-teams.ts";
 import { DagBundles } from "./bundles/dag-bundles.ts";
 import { createCallbacks } from "./callbacks.ts";
+import { dagFileOpener } from "./dag-file-opener.ts";
 import { currentPasswordHash } from "./admin-password.ts";
 import { METRICS_PORT, MetricsServer } from "./metrics.ts";
 import { PluginsFolder } from "./plugins-folder.ts";
@@ -198,6 +199,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       logsDir: paths.logs,
       workspace: config.workspace,
       files: new EditableFiles({ workspace: config.workspace }),
+      openDagFile: dagFileOpener({ workspace, bundles }, config.workspace),
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
       python: (request) => runtime.request(request),

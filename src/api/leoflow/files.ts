@@ -135,7 +135,8 @@ async function changing<T>(
   return answered(change());
 }
 
-async function answered<T>(work: Promise<T>): Promise<T> {
+/** Gives what was refused as the answer that it is. */
+export async function answered<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { typed, type ApiContext, type TypedApp } from "../context.ts";
 import { ApiError } from "../errors.ts";
 import { Dist, sendFile } from "../static-ui.ts";
+import { fileRunRoutes } from "./file-runs.ts";
 import { fileRoutes } from "./files.ts";
 import { PAGES, type Page } from "./pages.ts";
 import { whyRoutes } from "./why.ts";
@@ -9,7 +10,7 @@ import { whyRoutes } from "./why.ts";
 type RouteGroup = (app: TypedApp, context: ApiContext) => void;
 
 /** Routes of our own; their paths are written below `/api/leoflow`. */
-const GROUPS: readonly RouteGroup[] = [fileRoutes, whyRoutes];
+const GROUPS: readonly RouteGroup[] = [fileRoutes, fileRunRoutes, whyRoutes];
 
 /** What Leoflow adds to Airflow: pages inside its UI, and the routes they ask. */
 export function leoflowRoutes(

@@ -1,5 +1,6 @@
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { lstat, mkdir, readdir, readFile, readlink, symlink, unlink, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, readlink, rm, rmdir, symlink, unlink, writeFile } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { UserError } from "../../kit/user-error.ts";
 import { BUNDLE_MARKER } from "../workspace/bundles-in-workspace.ts";
@@ -7,6 +8,9 @@ import type { BundleSettings } from "./bundle-settings.ts";
 
 /** Where a local bundle's own folder is linked to, below the bundle's folder. */
 const LINK = "dags";
+
+/** Folders that hold one file of elsewhere while it is tried. */
+const MOUNT = "leoflow-run-";
 
 interface Marker {
   bundle: string;
@@ -33,6 +37,25 @@ export async function claimFolder(workspace: string, bundle: BundleSettings): Pr
   // What Python and the archives of versions read must not be seen half written, or written for nothing.
   if (before?.root !== marker.root) await writeFile(join(folder, BUNDLE_MARKER), `${JSON.stringify(marker)}\n`);
   if (bundle.kind === "local") await linkTo(bundle.path, join(folder, LINK));
+}
+
+export function newMountName(): string {
+  return MOUNT + randomBytes(4).toString("hex");
+}
+
+/** Takes a mount's folder away; nothing behind its link is touched. */
+export async function removeMount(workspace: string, name: string): Promise<void> {
+  const folder = join(workspace, name);
+  for (const entry of [LINK, BUNDLE_MARKER]) await rm(join(folder, entry), { force: true });
+  await rmdir(folder).catch(() => undefined);
+}
+
+/** Those that a Leoflow left which was killed. */
+export async function removeMounts(workspace: string): Promise<void> {
+  for (const name of await readdir(workspace)) {
+    if (name.startsWith(MOUNT) && (await readMarker(join(workspace, name)))?.bundle === name)
+      await removeMount(workspace, name);
+  }
 }
 
 async function readMarker(folder: string): Promise<Marker | null> {

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { realpath } from "node:fs/promises";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import type { Kit, Service } from "../../kit/service.ts";
 import { UserError } from "../../kit/user-error.ts";
 import {
@@ -9,7 +9,7 @@ import {
   type BundlesInWorkspace,
   type BundleVersion,
 } from "../workspace/bundles-in-workspace.ts";
-import { claimFolder, rootOf } from "./bundle-folder.ts";
+import { claimFolder, newMountName, removeMount, removeMounts, rootOf } from "./bundle-folder.ts";
 import type { BundleSettings, GitBundle, LocalBundle } from "./bundle-settings.ts";
 import { checkGit, GitMirror, withoutPasswords } from "./git-mirror.ts";
 
@@ -40,11 +40,11 @@ interface Kept {
  * A git bundle's folder holds the files of one commit; a local bundle's is a link.
  */
 export class DagBundles implements Service, BundlesInWorkspace {
-  readonly roots: ReadonlyMap<string, string>;
+  readonly roots: Map<string, string>;
   readonly #kit: Kit;
   readonly #deps: DagBundlesDeps;
   readonly #config: DagBundlesConfig;
-  readonly #kept: ReadonlyMap<string, Kept>;
+  readonly #kept: Map<string, Kept>;
   readonly #stopped = new AbortController();
 
   constructor(kit: Kit, deps: DagBundlesDeps, config: DagBundlesConfig) {
@@ -52,19 +52,14 @@ export class DagBundles implements Service, BundlesInWorkspace {
     this.#deps = deps;
     this.#config = config;
     this.roots = new Map(config.bundles.map((bundle) => [bundle.name, rootOf(bundle)]));
-    this.#kept = new Map(
-      config.bundles.map((settings) => {
-        const version = { name: settings.name, version: null };
-        const kept = { settings, version, changing: null, timer: null, refreshing: Promise.resolve(), failing: false };
-        return [settings.name, kept];
-      }),
-    );
+    this.#kept = new Map(config.bundles.map((settings) => [settings.name, keptFor(settings)]));
   }
 
   /** The folders as they were left, before the workspace is looked through. Throws UserError for what only the user can mend. */
   async prepare(): Promise<void> {
     const git = this.#config.bundles.find(({ kind }) => kind === "git");
     if (git) await checkGit(git.name);
+    await removeMounts(this.#config.workspace);
     for (const kept of this.#kept.values()) {
       const { settings } = kept;
       if (settings.kind === "local") await this.#checkLocal(settings);
@@ -83,6 +78,35 @@ export class DagBundles implements Service, BundlesInWorkspace {
     this.#stopped.abort(new Error("stopping"));
     for (const { timer } of this.#kept.values()) if (timer) clearTimeout(timer);
     await Promise.all([...this.#kept.values()].map(({ refreshing }) => refreshing));
+  }
+
+  /**
+   * Brings one DAG file in from wherever it is, until it is unmounted: `file` is its path below `folder`, where its modules are.
+   * Returns its path below the workspace. Throws what the file system says.
+   */
+  async mount(folder: string, file: string): Promise<string> {
+    const name = newMountName();
+    const settings: LocalBundle = { kind: "local", name, path: folder };
+    const relPath = posix.join(rootOf(settings), file);
+    this.roots.set(name, relPath);
+    this.#kept.set(name, keptFor(settings));
+    try {
+      await claimFolder(this.#config.workspace, settings);
+    } catch (error) {
+      await this.unmount(relPath);
+      throw error;
+    }
+    await this.#deps.changeFolder(name, () => Promise.resolve());
+    return relPath;
+  }
+
+  /** Its DAGs leave with it; their runs stay in the history. */
+  async unmount(relPath: string): Promise<void> {
+    const name = relPath.split("/")[0] as string;
+    this.roots.delete(name);
+    this.#kept.delete(name);
+    await removeMount(this.#config.workspace, name);
+    await this.#deps.changeFolder(name, () => Promise.resolve());
   }
 
   async of(relPath: string): Promise<BundleVersion> {
@@ -164,4 +188,9 @@ export class DagBundles implements Service, BundlesInWorkspace {
   #mirror(name: string): GitMirror {
     return new GitMirror(join(this.#config.mirrorsFolder, `${name}.git`), this.#stopped.signal);
   }
+}
+
+function keptFor(settings: BundleSettings): Kept {
+  const version = { name: settings.name, version: null };
+  return { settings, version, changing: null, timer: null, refreshing: Promise.resolve(), failing: false };
 }
