@@ -20,6 +20,7 @@ import { addPoolsCommand } from "./remote/pools.ts";
 import { addRunsCommand } from "./remote/runs.ts";
 import { addTasksCommand } from "./remote/tasks.ts";
 import { addVariablesCommand } from "./remote/variables.ts";
+import { addRunCommand } from "./run/run.ts";
 import { newProgram, runProgram } from "./run-program.ts";
 import { addTeamsCommand } from "./teams.ts";
 import { addUpgradeCommand } from "./upgrade.ts";
@@ -52,6 +53,7 @@ export function leoflowProgram(dependencies: CliDependencies): Command {
   addResetPasswordCommand(lite);
   addAuthCommand(program);
   addTeamsCommand(program);
+  addRunCommand(program, dependencies.loadControlPlane);
   addDagsCommand(program);
   addRunsCommand(program);
   addTasksCommand(program);

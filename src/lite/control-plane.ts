@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import type { AddressInfo } from "node:net";
 import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import { PythonRuntime } from "../agent/python-runtime.ts";
@@ -29,6 +30,7 @@ import { openDatabase } from "../store/database.ts";
 import { closeAbandonedJobs, endJobs, heartbeatJobs, registerJob } from "../store/jobs.ts";
 import { assignBundles } from "./bundles/bundle-teams.ts";
 import { DagBundles } from "./bundles/dag-bundles.ts";
+import { PushedDags } from "./bundles/pushed-dags.ts";
 import { createCallbacks } from "./callbacks.ts";
 import { dagFileOpener } from "./dag-file-opener.ts";
 import { currentPasswordHash } from "./admin-password.ts";
@@ -140,7 +142,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
         backfillFinisher.check();
       },
     },
-    { parallelism: PARALLELISM, retryMs: 250 },
+    { parallelism: PARALLELISM, retryMs: 250, multiTeam },
   );
   const reaper = new Reaper(
     kit,
@@ -166,12 +168,23 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     { changeFolder: (folder, change) => workspace.changeFolder(folder, change) },
     { bundles: options.bundles, workspace: config.workspace, mirrorsFolder: paths.bundles },
   );
-  const workspace = new WorkspaceProcessor(
+  const pushed: PushedDags = new PushedDags(
     kit,
     {
       db,
       events: bus,
       bundles,
+      changeFolder: (folder, change) => workspace.changeFolder(folder, change),
+      whenIdle: () => workspace.whenIdle(),
+    },
+    { workspace: config.workspace },
+  );
+  const workspace = new WorkspaceProcessor(
+    kit,
+    {
+      db,
+      events: bus,
+      bundles: pushed,
       parse: (request) => runtime.parseFile(request),
       environments: new ProjectEnvironments(kit, () => toolchain.uv(), {
         folder: paths.projectVenvs,
@@ -185,6 +198,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       versionsFolder: paths.versions,
       pausedAtCreation: true,
       runtime: runtimeIdentity(paths),
+      keepUnused: options.isTrial ?? false,
     },
   );
 
@@ -199,6 +213,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       logsDir: paths.logs,
       workspace: config.workspace,
       files: new EditableFiles({ workspace: config.workspace }),
+      pushed,
       openDagFile: dagFileOpener({ workspace, bundles }, config.workspace),
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
@@ -308,15 +323,17 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(assetRuns);
     await plugins.runOnce();
     await bundles.prepare();
+    await pushed.prepare();
     await start(workspace);
     await start(bundles);
-    await start(metrics);
+    if (!options.isTrial) await start(metrics);
     await start(tick);
   } catch (error) {
     await stop();
     throw error;
   }
-  return { url: `http://${options.host}:${options.port}`, stop };
+  const { port } = app.server.address() as AddressInfo;
+  return { url: `http://${options.host}:${port}`, stop };
 }
 
 /** The user's own environment, as tasks under Airflow see it; what belongs to Leoflow itself is kept from them. */

@@ -37,8 +37,11 @@ export interface ControlPlaneOptions {
   bundles: readonly BundleSettings[];
   /** The team of each bundle that has one. */
   bundleTeams: ReadonlyMap<string, string>;
+  /** 0: any that is free. */
   port: number;
   host: string;
+  /** For the run of one file, beside everything else that this home has: no metrics, nothing cleaned up. */
+  isTrial?: boolean;
 }
 
 export type StartControlPlane = (options: ControlPlaneOptions) => Promise<ControlPlane>;

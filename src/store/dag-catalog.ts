@@ -16,7 +16,7 @@ export interface DagFileRegistration {
   relPath: string;
   fileloc: string;
   /** What it belongs to; `version` is a commit, or null. */
-  bundle: { name: string; version: string | null };
+  bundle: { name: string; version: string | null; isTried?: boolean };
   archiveDigest: string;
   environment: string;
   dags: readonly ParsedDag[];
@@ -208,6 +208,8 @@ async function upsertDags(
   known: ReadonlyMap<string, KnownDag>,
   hasImportErrors: boolean,
 ): Promise<void> {
+  const { isTried = false } = file.bundle;
+  const updated = isTried ? ([...PARSED_COLUMNS, "is_paused"] as const) : PARSED_COLUMNS;
   await trx
     .insertInto("dag")
     .values(
@@ -215,7 +217,7 @@ async function upsertDags(
         dag_id: dag.dagId,
         dag_display_name: dag.displayName,
         // Only a new DAG takes it: see the conflict clause.
-        is_paused: dag.isPausedUponCreation ?? file.pausedAtCreation,
+        is_paused: isTried || (dag.isPausedUponCreation ?? file.pausedAtCreation),
         is_stale: false,
         fileloc: dag.fileloc,
         relative_fileloc: file.relPath,
@@ -245,7 +247,7 @@ async function upsertDags(
       conflict
         .column("dag_id")
         .doUpdateSet((set) =>
-          Object.fromEntries(PARSED_COLUMNS.map((column) => [column, set.ref(`excluded.${column}`)])),
+          Object.fromEntries(updated.map((column) => [column, set.ref(`excluded.${column}`)])),
         ),
     )
     .execute();

@@ -77,8 +77,9 @@ async function printLogs(remote: Remote, place: Place, options: LogOptions): Pro
   }
 }
 
-async function printTry(
-  { server, terminal }: Remote,
+/** Prints the log of one try, whose address is `path`. */
+export async function printTry(
+  { server, terminal }: Pick<Remote, "server" | "terminal">,
   path: string,
   mapIndex: number,
   options: LogOptions,

@@ -90,7 +90,7 @@ export class Server {
     return await this.send("GET", path, { query });
   }
 
-  /** `body` is sent as JSON; a text is JSON already. Returns null for an empty answer. */
+  /** `body` is sent as JSON; a text is JSON already, bytes are gzip. Returns null for an empty answer. */
   async send<T>(
     method: string,
     path: string,
@@ -111,10 +111,15 @@ export class Server {
     throw this.#refusal(status, answer);
   }
 
-  /** The lines of an answer that is JSON by line, as they come, until `until` is aborted. */
-  async *lines(path: string, query: Query = {}, until: AbortSignal = this.#signal): AsyncGenerator<unknown> {
+  /** The lines of an answer that is JSON by line, as they come, until `until` is aborted. With a body it is a POST. */
+  async *lines(
+    path: string,
+    query: Query = {},
+    { until = this.#signal, body }: { until?: AbortSignal; body?: unknown } = {},
+  ): AsyncGenerator<unknown> {
     const signal = AbortSignal.any([this.#signal, until]);
-    const response = await this.#ask("GET", path, { query, signal, accept: "application/x-ndjson" });
+    const method = body === undefined ? "GET" : "POST";
+    const response = await this.#ask(method, path, { query, body, signal, accept: "application/x-ndjson" });
     if (response.statusCode !== 200) throw this.#refusal(response.statusCode ?? 0, parse(await textOf(response)));
     let rest = "";
     try {
@@ -156,8 +161,10 @@ export class Server {
     }
     const headers: Record<string, string> = { accept: accept ?? "application/json" };
     if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
-    if (body !== undefined) headers["content-type"] = "application/json";
-    const content = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+    const isPacked = body instanceof Uint8Array;
+    if (body !== undefined) headers["content-type"] = isPacked ? "application/gzip" : "application/json";
+    const isWritten = body === undefined || typeof body === "string" || isPacked;
+    const content = isWritten ? body : JSON.stringify(body);
     return httpRequest(url, { method, headers, body: content, signal }).catch((error: unknown) => {
       throw this.#noAnswer(error);
     });
@@ -276,8 +283,22 @@ async function ownServer(
       fix: "ask again in a moment",
     });
   }
-  const sign = () => adminToken(admin, OWN_TOKEN_SECONDS, { secret, nowMs: instantMs(systemClock.now()) });
-  return { url: new URL(holder.url), sign };
+  return { url: new URL(holder.url), sign: signer(admin, secret) };
+}
+
+function signer(admin: string, secret: string): () => string {
+  return () => adminToken(admin, OWN_TOKEN_SECONDS, { secret, nowMs: instantMs(systemClock.now()) });
+}
+
+/** A Leoflow of this home, whatever other server is saved. */
+export function homeServer(
+  url: string,
+  settings: Required<Pick<ServerSettings, "admin_email" | "jwt_secret">>,
+  signal: AbortSignal,
+): Server {
+  const token = signer(settings.admin_email, settings.jwt_secret);
+  const place = { url: new URL(url), said: "the Leoflow of this home", tokenFrom: "this home's own token" };
+  return new Server({ ...place, token, saved: undefined }, signal);
 }
 
 const notRunning = () =>

@@ -24,7 +24,7 @@ export async function waitForRun(
   let state = "queued";
   try {
     const path = apiPath`/api/v2/dags/${dagId}/dagRuns/${runId}/wait`;
-    for await (const line of server.lines(path, { interval: LOOK_SECONDS }, late.signal)) {
+    for await (const line of server.lines(path, { interval: LOOK_SECONDS }, { until: late.signal })) {
       state = (line as { state?: string } | undefined)?.state ?? state;
       onState?.(state);
     }

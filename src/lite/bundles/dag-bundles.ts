@@ -89,7 +89,7 @@ export class DagBundles implements Service, BundlesInWorkspace {
     const settings: LocalBundle = { kind: "local", name, path: folder };
     const relPath = posix.join(rootOf(settings), file);
     this.roots.set(name, relPath);
-    this.#kept.set(name, keptFor(settings));
+    this.#kept.set(name, { ...keptFor(settings), version: { name, version: null, isTried: true } });
     try {
       await claimFolder(this.#config.workspace, settings);
     } catch (error) {

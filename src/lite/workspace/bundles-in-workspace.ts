@@ -8,6 +8,8 @@ export interface BundleVersion {
   name: string;
   /** Commit; null where there are no versions. */
   version: string | null;
+  /** Holds one file that somebody tries: its DAGs stay paused. */
+  isTried?: boolean;
 }
 
 /** Airflow's name for the DAGs folder itself. */

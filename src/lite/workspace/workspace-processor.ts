@@ -32,6 +32,8 @@ export interface WorkspaceProcessorConfig {
   parseTimeoutSeconds?: number;
   parseMemoryMb?: number;
   concurrency?: number;
+  /** Versions and environments that nothing refers to are left alone: another database may. */
+  keepUnused?: boolean;
   /** Looks for changes this often, for file systems that tell nothing; by default only where the kernel has no watches left. */
   pollSeconds?: number | null;
 }
@@ -362,7 +364,7 @@ export class WorkspaceProcessor implements Service {
 
   async #cleanUp(): Promise<void> {
     try {
-      if (this.#state !== "running" || !this.#live) return;
+      if (this.#state !== "running" || !this.#live || this.#config.keepUnused) return;
       const { digests, environments } = await versionedArchives(this.#deps.db);
       await this.#deps.environments.refreshOutdated(environments);
       for (const name of this.#live?.files.environments() ?? []) environments.add(name);

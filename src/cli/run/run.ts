@@ -1,0 +1,47 @@
+import type { Command } from "commander";
+import type { StartControlPlane } from "../../lite/start.ts";
+import { runCommandWork } from "../command-context.ts";
+
+export interface RunOptions {
+  dag?: string;
+  conf?: string;
+  confFile?: string;
+  logicalDate?: string;
+  logs?: boolean;
+  json?: boolean;
+}
+
+/** `leoflow run`. */
+export function addRunCommand(program: Command, loadControlPlane: () => Promise<StartControlPlane>): void {
+  program
+    .command("run")
+    .summary("run a DAG file to its end, here")
+    .description(
+      "Run a DAG file to its end and show its tasks as they go on, with the logs of those that fail. Needs no server: where Leoflow runs " +
+        "from this home it takes the run, else one is started for it that has this home's connections, variables and pools, and leaves " +
+        "nothing behind. The DAG runs whether it is paused or not; nothing is scheduled. Ends with 1 where the run failed.",
+    )
+    .argument("<path>", "a DAG file, or a project's folder")
+    .option("--dag <id>", "which of the file's DAGs, where it has several")
+    .option("--conf <json>", "the run's conf, a JSON object")
+    .option("--conf-file <file>", "the same from a file; - is stdin")
+    .option("--logical-date <date>", "its logical date, with its offset: 2026-01-01T00:00:00Z; none without it")
+    .option("--logs", "print the logs of all tasks, not only of those that failed")
+    .option("--json", "as JSON, at the end: {dag_id, dag_run_id, state, tasks: [{task_id, map_index, state, …}]}")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  leoflow run examples/map_reduce.py
+  leoflow run ~/leoflow/sales_etl --conf '{"day": "2026-01-01"}'
+  leoflow run dags/many.py --dag second --logs
+  leoflow run etl.py --json | jq -r '.tasks[] | select(.state == "failed") | .task_id'
+`,
+    )
+    .action((path: string, options: RunOptions) =>
+      runCommandWork(async (context) => {
+        const { runFile } = await import("./run-file.ts");
+        await runFile(context, { path, options, loadControlPlane });
+      }),
+    );
+}
