@@ -24,6 +24,8 @@ export interface PoolSize {
   /** -1: no limit. */
   slots: number;
   includeDeferred: boolean;
+  /** DAGs of the team that owns the pool; left out where it is open to all. */
+  dagsOfTeam?: ReadonlySet<string>;
 }
 
 export interface Limits {
@@ -37,6 +39,7 @@ export const PARALLELISM = 32;
 const SLOT_LIMITS = [
   "parallelism",
   "unknown_pool",
+  "pool_of_team",
   "pool",
   "max_active_tasks",
   "max_active_tis_per_dag",
@@ -59,6 +62,7 @@ export function competeFor(limit: SlotLimit, a: Claim, b: Claim): boolean {
     case "parallelism":
       return true;
     case "unknown_pool":
+    case "pool_of_team":
       return false;
     case "pool":
       return a.task.pool === b.task.pool;
@@ -164,6 +168,8 @@ export class Slots {
         return this.full;
       case "unknown_pool":
         return !this.#pools.has(task.pool);
+      case "pool_of_team":
+        return this.#pools.get(task.pool)?.dagsOfTeam?.has(claim.dagId) === false;
       case "pool":
         return !this.#poolHasRoom(task);
       case "max_active_tasks":

@@ -35,6 +35,8 @@ export interface SchedulerConfig {
   /** Task instances queued and running at most, as Airflow's [core] parallelism. */
   parallelism: number;
   retryMs: number;
+  /** `[core] multi_team`: a team's pool takes tasks of its own DAGs only. */
+  multiTeam?: boolean;
 }
 
 interface Decided {
@@ -195,6 +197,8 @@ export class Scheduler implements Service {
 
   #onDag(dagId: string): void {
     this.#pausedChanged = true;
+    // A DAG that is new, or of another bundle now, may use other pools.
+    if (this.#config.multiTeam) this.#poolsChanged = true;
     this.#decideAgain([...this.#runs.values()].filter(({ row }) => row.dag_id === dagId).map(({ row }) => row.id));
   }
 
@@ -251,7 +255,7 @@ export class Scheduler implements Service {
   async #refreshLimits(): Promise<void> {
     if (this.#poolsChanged) {
       this.#poolsChanged = false;
-      this.#slots.setPools(await poolSizes(this.#deps.db));
+      this.#slots.setPools(await poolSizes(this.#deps.db, this.#config.multiTeam));
     }
     if (this.#pausedChanged) {
       this.#pausedChanged = false;

@@ -52,6 +52,19 @@ describe("Slots", () => {
     expect(small.take(candidate("c", { pool: "unknown" }), LIMITS)).toBe(false);
   });
 
+  it("keeps a team's pool for the team's DAGs", () => {
+    const size = { slots: 2, includeDeferred: false };
+    const pools = [
+      { pool: "default_pool", ...size },
+      { pool: "theirs", ...size, dagsOfTeam: new Set(["another"]) },
+    ];
+    const owned = new Slots(32);
+    owned.setPools(pools);
+    const claim = candidate("a", { pool: "theirs" });
+    expect([owned.take(claim, LIMITS), owned.whyNot(claim, LIMITS)]).toEqual([false, ["pool_of_team"]]);
+    expect(owned.take({ ...claim, dagId: "another" }, LIMITS)).toBe(true);
+  });
+
   it("limits a run, a task over all runs, and a task within a run", () => {
     const all = slots();
     expect(all.take(candidate("a"), { maxActiveTasks: 1 })).toBe(true);

@@ -5,7 +5,7 @@ import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bareContext } from "../../../test/support/api.ts";
 import { createTestDatabase, type TestDatabase } from "../../../test/support/database.ts";
-import { makeTaskInstance, makeVersion, NOON } from "../../../test/support/factories.ts";
+import { makeRun, makeTaskInstance, makeVersion, NOON } from "../../../test/support/factories.ts";
 import type { Role } from "../../domain/user.ts";
 import { hashPassword } from "../../kit/password.ts";
 import { VersionCache } from "../../store/dag-versions.ts";
@@ -286,6 +286,34 @@ describe("in multi-team mode", () => {
     expect(JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString())).toMatchObject({
       teams: ["team_a"],
     });
+  });
+
+  it("what a task waits for is told without naming other teams", async () => {
+    dirty = true;
+    await seed();
+    const { db, pool } = database;
+    for (const [dag_id, state] of [
+      ["of_a", "scheduled"],
+      ["of_b", "running"],
+    ] as const) {
+      const { id } = await makeVersion(db, { dag_id }, { tasks: [{ id: "a", pool: "pool_none" }] });
+      const run = await makeRun(db, { dag_id, run_id: "now", dag_version_id: id });
+      const worker = state === "running" ? { start_date: NOON, pid: 1, hostname: "here", queued_dttm: NOON } : {};
+      await makeTaskInstance(db, { dag_run_id: run.id, state, pool: "pool_none", try_number: 1, ...worker });
+    }
+    const why = async (user: string) =>
+      (await ask(user, "GET", "/api/leoflow/why/of_a/now/a")).json as { reasons: { code: string; message: string }[] };
+    const needs = "a needs 1 slot of pool pool_none, where 1 of 1 are in use, taken by";
+    expect((await why("VIEWER of a")).reasons).toEqual([
+      expect.objectContaining({ code: "pool", message: `${needs} 1 of other teams.`, task_instances: [], more: 1 }),
+    ]);
+    expect((await why("ADMIN of none")).reasons).toMatchObject([{ message: `${needs} of_b.a of now.` }]);
+    await pool.query("update pool set team_name = 'team_b' where pool = 'pool_none'");
+    expect((await why("VIEWER of a")).reasons).toMatchObject([
+      { code: "pool_of_team", message: "a wants pool pool_none, which belongs to another team." },
+      { code: "pool" },
+    ]);
+    expect((await ask("VIEWER of a", "GET", "/api/leoflow/why/of_b/now/a")).status).toBe(403);
   });
 
   it("bulk changes of tasks report those of other teams, and tests of connections keep to the team", async () => {

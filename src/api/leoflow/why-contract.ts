@@ -32,6 +32,7 @@ export const REASONS = {
   being_decided: "nothing holds the task instance: it moves at once",
   parallelism: "all workers of the installation are taken",
   unknown_pool: "the task's pool does not exist",
+  pool_of_team: "the task's pool belongs to a team that the DAG is not of",
   pool: "the pool has too few free slots; `task_instances` hold them",
   max_active_tasks: "the run has as many task instances at work as the DAG's `max_active_tasks`",
   max_active_tis_per_dag: "the task has as many instances at work as it may have in all runs",

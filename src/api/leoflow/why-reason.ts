@@ -1,5 +1,10 @@
 import type { Instant } from "../../kit/instant.ts";
+import type { TeamScope } from "../../domain/team.ts";
+import type { ApiContext } from "../context.ts";
 import type { Reason } from "./why-contract.ts";
+
+/** What an explanation is made with; it names nothing of teams that the asker is not in. */
+export type WhyContext = ApiContext & { teams: TeamScope };
 
 /** Most things that one reason names. */
 const NAMED = 10;

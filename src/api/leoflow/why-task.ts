@@ -12,9 +12,8 @@ import { loadRuns, mapLengths, type LiveRunRow } from "../../store/live-runs.ts"
 import { runHistory, type RunHistory } from "../../store/run-history.ts";
 import { statesOfTasks } from "../../store/waiting-facts.ts";
 import { taskStandings, type RunStanding, type TaskStanding } from "../../store/waiting-work.ts";
-import type { ApiContext } from "../context.ts";
 import type { NamedTaskInstance, Reason } from "./why-contract.ts";
-import { dagPaused, listed, named, taskName, written } from "./why-reason.ts";
+import { dagPaused, listed, named, taskName, written, type WhyContext } from "./why-reason.ts";
 import { SlotReader } from "./why-slots.ts";
 
 /** Task instances of a run that are told about one by one. */
@@ -24,7 +23,7 @@ const JUDGED = 1_000;
 
 /** A run as the scheduler would read it now, to be asked what is decided of its task instances. */
 export class RunView {
-  readonly #context: ApiContext;
+  readonly #context: WhyContext;
   readonly #run: LiveRunRow;
   readonly #graph: DagGraph;
   readonly #history: RunHistory;
@@ -33,7 +32,7 @@ export class RunView {
   readonly instances: readonly InstanceSnapshot[];
 
   private constructor(
-    context: ApiContext,
+    context: WhyContext,
     loaded: { run: LiveRunRow; taskInstances: InstanceSnapshot[] },
     graph: DagGraph,
     history: RunHistory,
@@ -43,12 +42,12 @@ export class RunView {
     this.#graph = graph;
     this.#history = history;
     this.#memory = new RunMemory(graph, { instances: loaded.taskInstances, ...history }, newId);
-    this.#slots = new SlotReader(context.db, loaded.run, graph);
+    this.#slots = new SlotReader(context, loaded.run, graph);
     this.instances = loaded.taskInstances;
   }
 
   /** null: the run has no version it could run on. */
-  static async read(context: ApiContext, run: RunStanding): Promise<RunView | null> {
+  static async read(context: WhyContext, run: RunStanding): Promise<RunView | null> {
     const [loaded] = await loadRuns(context.db, [run.id]);
     if (!loaded) return null;
     const graph = await context.graph(loaded.run.dag_version_id);

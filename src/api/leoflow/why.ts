@@ -1,3 +1,4 @@
+import type { FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { isFinished } from "../../domain/states.ts";
 import {
@@ -8,12 +9,12 @@ import {
   type DagStanding,
   type RunStanding,
 } from "../../store/waiting-work.ts";
-import type { ApiContext, TypedApp } from "../context.ts";
+import { teamsOf, type ApiContext, type TypedApp } from "../context.ts";
 import { notFound } from "../errors.ts";
 import { dagRunNotFound } from "../public/dag-lookup.ts";
 import { LIVE_RUNS, whyDag } from "./why-dag.ts";
 import type { Reason, Why } from "./why-contract.ts";
-import { dagPaused, listed, named, taskName, written } from "./why-reason.ts";
+import { dagPaused, listed, named, taskName, written, type WhyContext } from "./why-reason.ts";
 import { namedRun, whyRunWaits } from "./why-run.ts";
 import { RunView } from "./why-task.ts";
 
@@ -24,14 +25,18 @@ const querystring = Type.Object({ map_index: Type.Optional(Type.Integer({ minimu
 const config = { role: "VIEWER" } as const;
 
 /** `/api/leoflow/why/…`: the rule that holds a DAG, a run or a task, as the code that decides sees it. */
-export function whyRoutes(app: TypedApp, context: ApiContext): void {
-  const asOf = () => ({ as_of: context.kit.clock.now() });
-  app.get("/why/:dag_id", { config, schema: { params: dagParams } }, async ({ params }): Promise<Why> => {
-    const { dag_id } = params;
+export function whyRoutes(app: TypedApp, api: ApiContext): void {
+  const asOf = () => ({ as_of: api.kit.clock.now() });
+  const contextOf = (request: FastifyRequest): WhyContext => ({ ...api, teams: teamsOf(request) });
+  app.get("/why/:dag_id", { config, schema: { params: dagParams } }, async (request): Promise<Why> => {
+    const { dag_id } = request.params;
+    const context = contextOf(request);
     const standing = await requireDag(context, dag_id);
     return { dag_id, ...asOf(), reasons: await whyDag(context, dag_id, standing) };
   });
-  app.get("/why/:dag_id/:run_id", { config, schema: { params: runParams } }, async ({ params }): Promise<Why> => {
+  app.get("/why/:dag_id/:run_id", { config, schema: { params: runParams } }, async (request): Promise<Why> => {
+    const { params } = request;
+    const context = contextOf(request);
     const { standing, run } = await requireRun(context, params);
     const reasons = await whyRun(context, run, standing.is_paused);
     return { ...params, state: run.state, ...asOf(), reasons };
@@ -39,7 +44,9 @@ export function whyRoutes(app: TypedApp, context: ApiContext): void {
   app.get(
     "/why/:dag_id/:run_id/:task_id",
     { config, schema: { params: taskParams, querystring } },
-    async ({ params, query }): Promise<Why> => {
+    async (request): Promise<Why> => {
+      const { params, query } = request;
+      const context = contextOf(request);
       const { standing, run } = await requireRun(context, params);
       const about = await whyTask(context, run, standing.is_paused, {
         taskId: params.task_id,
@@ -51,23 +58,23 @@ export function whyRoutes(app: TypedApp, context: ApiContext): void {
   );
 }
 
-async function requireDag({ db }: ApiContext, dagId: string): Promise<DagStanding> {
+async function requireDag({ db, teams }: WhyContext, dagId: string): Promise<DagStanding> {
   const standing = await dagStanding(db, dagId);
   if (standing) return standing;
   // It may be in one of these.
-  const { shown, more } = named(await brokenFiles(db));
+  const { shown, more } = named(teams === null ? await brokenFiles(db) : []);
   const broken = shown.length === 0 ? "" : `. Files that cannot be imported: ${listed(shown, more)}`;
   throw notFound(`The Dag with ID: \`${dagId}\` was not found${broken}`);
 }
 
-async function requireRun(context: ApiContext, { dag_id, run_id }: { dag_id: string; run_id: string }) {
+async function requireRun(context: WhyContext, { dag_id, run_id }: { dag_id: string; run_id: string }) {
   const standing = await requireDag(context, dag_id);
   const run = await runStanding(context.db, dag_id, run_id);
   if (!run) throw dagRunNotFound(dag_id, run_id);
   return { standing, run };
 }
 
-async function whyRun(context: ApiContext, run: RunStanding, isPaused: boolean): Promise<Reason[]> {
+async function whyRun(context: WhyContext, run: RunStanding, isPaused: boolean): Promise<Reason[]> {
   switch (run.state) {
     case "queued":
       return await whyRunWaits(context, run, await liveRunsOf(context.db, run.dag_id, LIVE_RUNS), isPaused);
@@ -90,7 +97,7 @@ async function whyRun(context: ApiContext, run: RunStanding, isPaused: boolean):
   }
 }
 
-async function whyRunEnded(context: ApiContext, run: RunStanding): Promise<Reason> {
+async function whyRunEnded(context: WhyContext, run: RunStanding): Promise<Reason> {
   const ended = `Run ${run.run_id} ended as ${run.state}${run.end_date === null ? "" : ` at ${written(run.end_date)}`}`;
   const since = run.end_date === null ? {} : { since: run.end_date };
   const view = run.state === "failed" ? await RunView.read(context, run) : null;
@@ -115,7 +122,7 @@ async function whyRunEnded(context: ApiContext, run: RunStanding): Promise<Reaso
 }
 
 async function whyTask(
-  context: ApiContext,
+  context: WhyContext,
   run: RunStanding,
   isPaused: boolean,
   { taskId, mapIndex }: { taskId: string; mapIndex: number | undefined },
