@@ -114,7 +114,7 @@ async function exportFile(
 /** Deletes all of them in one request, or none. */
 export async function deleteAll(remote: Remote, plural: EntityKind["plural"], names: readonly string[]): Promise<void> {
   const { success } = await bulk(remote, plural, { action: "delete", entities: names }, { fix: "nothing was deleted" });
-  remote.terminal.write(`Deleted ${success.join(", ")}\n`);
+  remote.terminal.write(`Deleted ${names.filter((name) => success.includes(name)).join(", ")}\n`);
 }
 
 async function bulk(

@@ -11,7 +11,7 @@ export interface Column<Row> {
 
 const GAP = "  ";
 /** No column is squeezed further. */
-const LEAST = 8;
+const LEAST = 3;
 
 /**
  * Rows as lines of aligned columns with a head. On a terminal they are cut to its width; in a pipe nothing is. A missing value
