@@ -60,5 +60,10 @@ export function openDatabase(config: DatabaseConfig): OpenDatabase {
   pool.on("error", () => undefined);
   pool.on("connect", (client) => client.on("error", () => undefined));
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
-  return { db, pool, close: () => db.destroy() };
+  const close = async (): Promise<void> => {
+    await db.destroy();
+    // Kysely ends a pool that it has used; one that was used without it would hold the process until its connections idle out.
+    if (!pool.ending) await pool.end();
+  };
+  return { db, pool, close };
 }
