@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { isFinished } from "../../domain/states.ts";
+import { FINISHED_STATES, isFinished } from "../../domain/states.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { readServerSettings } from "../../lite/config-glance.ts";
 import { findLockHolder } from "../../lite/home-lock.ts";
@@ -170,9 +170,14 @@ function summary(
   run: Run,
   { state, instances, began }: { state: string; instances: readonly TaskNow[]; began: number },
 ): string {
-  const counts = new Map<string, number>();
-  for (const { state } of instances) counts.set(state ?? "not run", (counts.get(state ?? "not run") ?? 0) + 1);
-  const told = [...counts].map(([name, count]) => `${count} ${name.replaceAll("_", " ")}`).join(", ");
+  const states = [
+    ...FINISHED_STATES,
+    ...new Set(instances.map((task) => task.state).filter((one) => !isFinished(one))),
+  ];
+  const told = states
+    .map((one) => [one ?? "not run", instances.filter((task) => task.state === one).length] as const)
+    .flatMap(([name, count]) => (count === 0 ? [] : `${count} ${name.replaceAll("_", " ")}`))
+    .join(", ");
   const [mark, colour, word] = state === "success" ? ["✓", "32", "succeeded"] : ["✗", "31", "failed"];
   return `  ${paint(terminal, colour, `${mark} ${run.dag_id} ${word}`)} in ${seconds(began)}${told === "" ? "" : ` (${told})`}`;
 }
@@ -194,7 +199,8 @@ async function printLogs(
 /** What a server refuses a file for is for who wrote it. */
 async function asUserError(error: unknown, path: string, signal: AbortSignal): Promise<unknown> {
   if (signal.aborted || !(error instanceof ServerAnswer)) return error;
-  if (error.status === 422) {
+  // What is wrong with a request takes one line; Python's traces take more.
+  if (error.status === 422 && error.detail.includes("\n")) {
     const trace = error.detail.trimEnd();
     return new UserError(`${path} cannot be imported: ${trace.split("\n").at(-1) ?? ""}\n\n${trace}\n`, {
       fix: "mend the file and run it again",

@@ -39,6 +39,8 @@ const MARKS: Readonly<Record<TaskInstanceState | "none", readonly [mark: string,
   none: ["○", "2"],
 };
 
+const NEVER_RAN: ReadonlySet<TaskInstanceState> = new Set(["upstream_failed", "skipped", "removed"]);
+
 /** Of the instances of one task, the state that says most. */
 const WEIGHTIEST: readonly (TaskInstanceState | null)[] = [
   ...(["running", "up_for_retry", "restarting", "awaiting_input", "deferred", "up_for_reschedule"] as const),
@@ -132,7 +134,7 @@ export class TaskTree {
     const words = [
       ...(state === "success" || state === "running" || state === null ? [] : [state.replaceAll("_", " ")]),
       ...(tries > 1 ? [`try ${tries}`] : []),
-      ...timeOf([task], nowMs),
+      ...(state !== null && NEVER_RAN.has(state) ? [] : timeOf([task], nowMs)),
     ];
     return paint(this.#terminal, "2", words.join(", "));
   }
