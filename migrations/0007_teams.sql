@@ -20,3 +20,11 @@ union select team_name from pool where team_name is not null;
 alter table variable add foreign key (team_name) references team (name) on delete set null;
 alter table connection add foreign key (team_name) references team (name) on delete set null;
 alter table pool add foreign key (team_name) references team (name) on delete set null;
+
+-- Whose updates a schedule listens to beside its own team's, and who may hear of what a task updates (AssetAccessControl).
+alter table dag_schedule_asset_reference
+  add column allow_producer_teams text[],
+  add column allow_global_producers boolean not null default true;
+alter table task_outlet_asset_reference
+  add column allow_consumer_teams text[], -- null: any
+  add column allow_global_consumers boolean not null default true;

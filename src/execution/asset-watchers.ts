@@ -45,7 +45,8 @@ export class AssetWatchers {
     const { db } = this.#x.deps.database;
     const assets = await withDatabase(this.#x, () => watchedBy(db, triggerId));
     if (assets.length === 0) return false;
-    const context = { now: this.#x.kit.clock.now(), graph: this.#x.deps.graph };
+    const { deps, kit, config } = this.#x;
+    const context = { now: kit.clock.now(), graph: deps.graph, multiTeam: config.multiTeam };
     const extra = `{"from_trigger":true,"payload":${payload}}` as JsonText;
     const nothing = { aliases: [], partitionKey: null, partitionDate: null, source: null };
     const dagIds = await withDatabase(this.#x, () =>

@@ -50,7 +50,11 @@ async function finishWithOutlets(
   outlets: OutletReport,
 ): Promise<SettledRow | null> {
   const now = x.kit.clock.now();
-  const done = await succeedWithOutlets(x.deps.database.db, { ...end, now }, outlets, { now, graph: x.deps.graph });
+  const done = await succeedWithOutlets(x.deps.database.db, { ...end, now }, outlets, {
+    now,
+    graph: x.deps.graph,
+    multiTeam: x.config.multiTeam,
+  });
   if (!done) return null;
   for (const asset of done.inactive) {
     x.kit.logger.warn({ task: done.settled.task_id, asset }, "a task has updated an asset that is not active");

@@ -75,8 +75,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     manualDataInterval: (versionId: string, runAfter: Instant) => timetables.manualDataInterval(versionId, runAfter),
   };
   const execution = createTaskExecution(kit, executionDeps, { deferral: "park", multiTeam });
-  const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps));
-  const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps), {
+  const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps, { multiTeam }));
+  const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps, { multiTeam }), {
     onEvent: async (triggerId, payload) => {
       if (!(await callbacks.onEvent(triggerId, payload))) await watchers.onEvent(triggerId, payload);
     },

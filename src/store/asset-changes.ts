@@ -4,6 +4,7 @@ import type { JsonText } from "../kit/json-text.ts";
 import type { AssetKey } from "../domain/asset/asset-condition.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import { queuePartitions } from "./asset-partitions.ts";
+import { teamRule, type ApiAccess } from "./asset-teams.ts";
 import type { Schema } from "./schema.ts";
 
 /** An asset was updated: by a task, through the API, or as a watcher saw. */
@@ -16,6 +17,8 @@ export interface AssetChange {
   /** Of the run that made the event. */
   partitionDate: Instant | null;
   source: EventSource | null;
+  /** Of an update through the API; counts in multi-team mode. */
+  api?: ApiAccess;
 }
 
 export interface EventSource {
@@ -29,6 +32,8 @@ export interface ChangeContext {
   now: Instant;
   /** The graph of a DAG version. */
   graph(dagVersionId: string): Promise<DagGraph>;
+  /** `[core] multi_team`: other teams' DAGs hear of an update only where both sides say so. */
+  multiTeam?: boolean | undefined;
 }
 
 export interface RegisteredChange {
@@ -46,7 +51,7 @@ export async function registerAssetChange(
   change: AssetChange,
   context: ChangeContext,
 ): Promise<RegisteredChange | null> {
-  const found = await writeEvent(trx, change, context.now);
+  const found = await writeEvent(trx, change, context);
   if (!found) return null;
   const { event_id: eventId, asset_id: assetId, listeners } = found;
   const plain = listeners.filter(({ partitioned }) => !partitioned).map(({ dag_id }) => dag_id);
@@ -67,8 +72,15 @@ interface WrittenEvent {
   listeners: { dag_id: string; version_id: string | null; partitioned: boolean }[];
 }
 
-async function writeEvent(trx: Transaction<Schema>, change: AssetChange, now: Instant): Promise<WrittenEvent | null> {
+const OPEN_TO_ALL = { producer: sql`select`, mayListen: sql<boolean>`true` };
+
+async function writeEvent(
+  trx: Transaction<Schema>,
+  change: AssetChange,
+  { now, multiTeam }: ChangeContext,
+): Promise<WrittenEvent | null> {
   const { asset, source, aliases } = change;
+  const { producer, mayListen } = multiTeam ? teamRule(change) : OPEN_TO_ALL;
   const { rows } = await sql<WrittenEvent>`
     with updated as (
       select id, name, uri from asset where name = ${asset.name} and uri = ${asset.uri}
@@ -98,11 +110,15 @@ async function writeEvent(trx: Transaction<Schema>, change: AssetChange, now: In
       union select r.dag_id from dag_schedule_asset_alias_reference r join alias on alias.id = r.alias_id
       union select r.dag_id from dag_schedule_asset_name_reference r join updated using (name)
       union select r.dag_id from dag_schedule_asset_uri_reference r join updated using (uri)
+    ), producer as (${producer}
     )
     select event.id as event_id, event.asset_id, (
       select coalesce(jsonb_agg(jsonb_build_object('dag_id', dag.dag_id, 'version_id', dag.current_version_id,
         'partitioned', dag.timetable_partitioned) order by dag.dag_id), '[]')
-      from listening join dag using (dag_id) where not dag.is_paused) as listeners
+      from listening join dag using (dag_id)
+        left join dag_schedule_asset_reference reference
+          on reference.dag_id = dag.dag_id and reference.asset_id = event.asset_id
+      where not dag.is_paused and ${mayListen}) as listeners
     from event`.execute(trx);
   return rows[0] ?? null;
 }

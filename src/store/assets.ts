@@ -123,24 +123,30 @@ interface Reference {
   name?: string;
   uri?: string;
   task_id?: string;
+  teams?: string[] | null;
+  allow_global?: boolean;
 }
 
 function referencesOf(dagId: string, declared: DeclaredAssets): Reference[] {
   const dag_id = dagId;
   return [
-    ...declared.schedule.map(({ name, uri }) => ({ kind: "schedule" as const, dag_id, name, uri })),
+    ...lastOfEach(declared.schedule).map(({ name, uri, teams, allowGlobal }) => ({
+      ...{ kind: "schedule" as const, dag_id, name, uri, teams, allow_global: allowGlobal },
+    })),
     ...declared.scheduleAliases.map((name) => ({ kind: "alias" as const, dag_id, name })),
     ...declared.scheduleNames.map((name) => ({ kind: "name" as const, dag_id, name })),
     ...declared.scheduleUris.map((uri) => ({ kind: "uri" as const, dag_id, uri })),
     ...declared.inlets.map(({ taskId, name, uri }) => ({ kind: "inlet" as const, dag_id, task_id: taskId, name, uri })),
-    ...declared.outlets.map(({ taskId, name, uri }) => ({
-      kind: "outlet" as const,
-      dag_id,
-      task_id: taskId,
-      name,
-      uri,
+    ...lastOfEach(declared.outlets).map(({ taskId, name, uri, teams, allowGlobal }) => ({
+      ...{ kind: "outlet" as const, dag_id, task_id: taskId, name, uri, teams, allow_global: allowGlobal },
     })),
   ];
+}
+
+/** Of two references to an asset that differ in whom they let in, the last counts. */
+function lastOfEach<T extends { name: string; uri: string; taskId?: string }>(references: readonly T[]): T[] {
+  const byKey = new Map(references.map((one) => [JSON.stringify([one.taskId, one.name, one.uri]), one]));
+  return [...byKey.values()];
 }
 
 /** The references of these DAGs are now exactly these; those that stay keep their time. null: none. */
@@ -156,26 +162,34 @@ async function replaceReferences(
       watchers.map((watcher) => ({ dag_id: dagId, asset_name: name, uri, ...watcher })),
     ),
   );
-  const wantedSchedule = sql`select distinct asset.id as asset_id, w.dag_id from wanted w
+  const access = sql`w.teams, w.allow_global`;
+  const wantedSchedule = sql`select asset.id as asset_id, w.dag_id, ${access} from wanted w
     join asset on asset.name = w.name and asset.uri = w.uri where w.kind = 'schedule'`;
-  const wantedPort = (kind: "inlet" | "outlet") => sql`select distinct asset.id as asset_id, w.dag_id, w.task_id
+  const wantedPort = (
+    kind: "inlet" | "outlet",
+  ) => sql`select distinct asset.id as asset_id, w.dag_id, w.task_id, ${access}
     from wanted w join asset on asset.name = w.name and asset.uri = w.uri where w.kind = ${kind}`;
   const mine = sql`dag_id = any(${dagIds})`;
   const now = sql`${at}::timestamptz`;
   await sql`
     with wanted as materialized (
       select * from json_to_recordset(${toJsonText(references)}::json)
-        as w(kind text, dag_id text, name text, uri text, task_id text)
+        as w(kind text, dag_id text, name text, uri text, task_id text, teams text[], allow_global boolean)
     ), schedule as (${wantedSchedule}
     ), alias as (
       select distinct asset_alias.id as alias_id, w.dag_id from wanted w join asset_alias using (name) where w.kind = 'alias'
     ), outlet as (${wantedPort("outlet")}
     ), inlet as (${wantedPort("inlet")}
     ), schedule_gone as (
-      delete from dag_schedule_asset_reference where ${mine} and (asset_id, dag_id) not in (select * from schedule)
+      delete from dag_schedule_asset_reference where ${mine} and (asset_id, dag_id) not in (select asset_id, dag_id from schedule)
     ), schedule_new as (
-      insert into dag_schedule_asset_reference (asset_id, dag_id, created_at, updated_at)
-      select asset_id, dag_id, ${now}, ${now} from schedule on conflict do nothing
+      insert into dag_schedule_asset_reference as kept
+        (asset_id, dag_id, allow_producer_teams, allow_global_producers, created_at, updated_at)
+      select asset_id, dag_id, teams, allow_global, ${now}, ${now} from schedule
+      on conflict (asset_id, dag_id) do update set updated_at = ${now},
+        allow_producer_teams = excluded.allow_producer_teams, allow_global_producers = excluded.allow_global_producers
+      where (kept.allow_producer_teams, kept.allow_global_producers)
+        is distinct from (excluded.allow_producer_teams, excluded.allow_global_producers)
     ), alias_gone as (
       delete from dag_schedule_asset_alias_reference where ${mine} and (alias_id, dag_id) not in (select * from alias)
     ), alias_new as (
@@ -194,12 +208,17 @@ async function replaceReferences(
       insert into dag_schedule_asset_uri_reference (uri, dag_id, created_at)
       select distinct uri, dag_id, ${now} from wanted where kind = 'uri' on conflict do nothing
     ), outlet_gone as (
-      delete from task_outlet_asset_reference where ${mine} and (asset_id, dag_id, task_id) not in (select * from outlet)
+      delete from task_outlet_asset_reference where ${mine} and (asset_id, dag_id, task_id) not in (select asset_id, dag_id, task_id from outlet)
     ), outlet_new as (
-      insert into task_outlet_asset_reference (asset_id, dag_id, task_id, created_at, updated_at)
-      select asset_id, dag_id, task_id, ${now}, ${now} from outlet on conflict do nothing
+      insert into task_outlet_asset_reference as kept
+        (asset_id, dag_id, task_id, allow_consumer_teams, allow_global_consumers, created_at, updated_at)
+      select asset_id, dag_id, task_id, teams, allow_global, ${now}, ${now} from outlet
+      on conflict (asset_id, dag_id, task_id) do update set updated_at = ${now},
+        allow_consumer_teams = excluded.allow_consumer_teams, allow_global_consumers = excluded.allow_global_consumers
+      where (kept.allow_consumer_teams, kept.allow_global_consumers)
+        is distinct from (excluded.allow_consumer_teams, excluded.allow_global_consumers)
     ), inlet_gone as (
-      delete from task_inlet_asset_reference where ${mine} and (asset_id, dag_id, task_id) not in (select * from inlet)
+      delete from task_inlet_asset_reference where ${mine} and (asset_id, dag_id, task_id) not in (select asset_id, dag_id, task_id from inlet)
     )
     insert into task_inlet_asset_reference (asset_id, dag_id, task_id, created_at, updated_at)
     select asset_id, dag_id, task_id, ${now}, ${now} from inlet on conflict do nothing`.execute(trx);

@@ -12,7 +12,7 @@ export interface AssetSchema {
   dag_schedule_asset_alias_reference: DagScheduleAssetAliasReferenceTable;
   dag_schedule_asset_name_reference: DagScheduleAssetNameReferenceTable;
   dag_schedule_asset_uri_reference: DagScheduleAssetUriReferenceTable;
-  task_outlet_asset_reference: TaskAssetReferenceTable;
+  task_outlet_asset_reference: TaskOutletAssetReferenceTable;
   task_inlet_asset_reference: TaskAssetReferenceTable;
   asset_event: AssetEventTable;
   asset_alias_asset_event: AssetAliasAssetEventTable;
@@ -53,6 +53,8 @@ export interface AssetAliasAssetTable {
 export interface DagScheduleAssetReferenceTable {
   asset_id: number;
   dag_id: string;
+  allow_producer_teams: string[] | null;
+  allow_global_producers: Generated<boolean>;
   created_at: Generated<Instant>;
   updated_at: Generated<Instant>;
 }
@@ -74,6 +76,12 @@ export interface DagScheduleAssetUriReferenceTable {
   uri: string;
   dag_id: string;
   created_at: Generated<Instant>;
+}
+
+export interface TaskOutletAssetReferenceTable extends TaskAssetReferenceTable {
+  /** null: any. */
+  allow_consumer_teams: string[] | null;
+  allow_global_consumers: Generated<boolean>;
 }
 
 /** Of both `task_outlet_asset_reference` and `task_inlet_asset_reference`. */

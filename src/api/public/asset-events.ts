@@ -1,7 +1,10 @@
 import { Type } from "typebox";
 import { ExactObject, exactStringify } from "../../kit/exact-json.ts";
 import type { JsonText } from "../../kit/json-text.ts";
+import type { TeamScope } from "../../domain/team.ts";
 import { registerAssetChange } from "../../store/asset-changes.ts";
+import type { ApiAccess } from "../../store/asset-teams.ts";
+import { teamNames } from "../../store/teams.ts";
 import { EVENT_SORTABLE, findAsset, findAssetEvent, listAssetEvents } from "../../store/query-assets.ts";
 import { inTransaction } from "../../store/transaction.ts";
 import { toAssetEventResponse } from "../asset-response.ts";
@@ -89,8 +92,10 @@ export function assetEventRoutes(app: TypedApp, context: ApiContext): void {
         partitionKey: body.partition_key ?? null,
         partitionDate: null,
         source: null,
+        ...(context.multiTeam ? { api: await accessOf(teamsOf(request), body.access_control ?? {}) } : {}),
       };
-      const changes = { now: context.kit.clock.now(), graph: (id: string) => context.graph(id) };
+      const { multiTeam } = context;
+      const changes = { now: context.kit.clock.now(), graph: (id: string) => context.graph(id), multiTeam };
       const registered = await inTransaction(db, (trx) => registerAssetChange(trx, change, changes));
       if (!registered) throw missing;
       if (registered.dagIds.length > 0) bus.publish({ kind: "assets-updated", dagIds: registered.dagIds });
@@ -99,6 +104,14 @@ export function assetEventRoutes(app: TypedApp, context: ApiContext): void {
       return sendRaw(reply, { ...toAssetEventResponse(row), created_dagruns: [] });
     },
   );
+
+  /** Who tells of an update, and whom they tell: an admin is of every team. */
+  async function accessOf(
+    scope: TeamScope,
+    { consumer_teams = null, allow_global = true }: { consumer_teams?: string[] | null; allow_global?: boolean },
+  ): Promise<ApiAccess> {
+    return { teams: scope ?? (await teamNames(db)), consumerTeams: consumer_teams, allowGlobal: allow_global };
+  }
 }
 
 /** Marked as Airflow marks it. */

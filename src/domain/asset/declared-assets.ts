@@ -6,18 +6,27 @@ import type { AssetKey } from "./asset-condition.ts";
 export interface DeclaredAssets {
   assets: DeclaredAsset[];
   aliases: { name: string; group: string }[];
-  schedule: AssetKey[];
+  schedule: (AssetKey & AssetAccess)[];
   scheduleAliases: string[];
   scheduleNames: string[];
   scheduleUris: string[];
   inlets: (AssetKey & { taskId: string })[];
-  outlets: (AssetKey & { taskId: string })[];
+  outlets: (AssetKey & AssetAccess & { taskId: string })[];
+}
+
+/** Airflow's AssetAccessControl, as the reference needs it: of producers in a schedule, of consumers at an outlet. */
+export interface AssetAccess {
+  /** null: none said. */
+  teams: string[] | null;
+  allowGlobal: boolean;
 }
 
 export interface DeclaredAsset extends AssetKey {
   group: string;
   /** As Python wrote it. */
   extra: JsonText;
+  producers: AssetAccess;
+  consumers: AssetAccess;
   watchers: { name: string; classpath: string; kwargs: JsonText }[];
 }
 
@@ -44,7 +53,7 @@ export function declaredAssets(serialized: JsonText): DeclaredAssets {
   const dag = field(parseExact(serialized), "dag");
   for (const encoded of leaves(field(field(field(dag, "timetable"), "__var"), "asset_condition"))) {
     const named = take(encoded);
-    if (named?.kind === "asset") found.schedule.push({ name: named.asset.name, uri: named.asset.uri });
+    if (named?.kind === "asset") found.schedule.push({ ...keyOf(named.asset), ...named.asset.producers });
     else if (named?.kind === "alias") found.scheduleAliases.push(named.name);
     else if (named?.kind === "name-ref") found.scheduleNames.push(named.name);
     else if (named?.kind === "uri-ref") found.scheduleUris.push(named.uri);
@@ -53,18 +62,17 @@ export function declaredAssets(serialized: JsonText): DeclaredAssets {
     const task = field(encoded, "__var");
     const taskId = text(field(task, "task_id"));
     const ports = field(task, "_is_mapped") === true ? field(task, "partial_kwargs") : task;
-    for (const [name, into] of [
-      ["inlets", found.inlets],
-      ["outlets", found.outlets],
-    ] as const) {
-      for (const port of list(unwrapped(field(ports, name)))) {
-        const named = take(port);
-        if (named?.kind === "asset") into.push({ taskId, name: named.asset.name, uri: named.asset.uri });
-      }
-    }
+    const assetsOf = (name: string) =>
+      list(unwrapped(field(ports, name)))
+        .map(take)
+        .flatMap((named) => (named?.kind === "asset" ? [named.asset] : []));
+    found.inlets.push(...assetsOf("inlets").map((asset) => ({ taskId, ...keyOf(asset) })));
+    found.outlets.push(...assetsOf("outlets").map((asset) => ({ taskId, ...keyOf(asset), ...asset.consumers })));
   }
   return { ...found, assets: [...assets.values()], aliases: [...aliases.values()] };
 }
+
+const keyOf = ({ name, uri }: AssetKey): AssetKey => ({ name, uri });
 
 type Named =
   | { kind: "asset"; asset: DeclaredAsset }
@@ -85,6 +93,8 @@ function namedBy(encoded: ExactJson): Named | null {
           uri: text(field(fields, "uri")),
           group: text(field(fields, "group")),
           extra: exactStringify(field(fields, "extra") ?? new ExactObject(new Map())) as JsonText,
+          producers: accessOf(field(fields, "access_control"), "producer_teams"),
+          consumers: accessOf(field(fields, "access_control"), "consumer_teams"),
           watchers: list(field(fields, "watchers")).map((watcher) => {
             const trigger = field(watcher, "trigger");
             return {
@@ -104,6 +114,14 @@ function namedBy(encoded: ExactJson): Named | null {
     default:
       return null;
   }
+}
+
+function accessOf(control: ExactJson | undefined, teams: string): AssetAccess {
+  const named = field(control, teams);
+  return {
+    teams: Array.isArray(named) ? named.map(text) : null,
+    allowGlobal: field(control, "allow_global") !== false,
+  };
 }
 
 function* leaves(condition: ExactJson | undefined): Generator<ExactJson> {
