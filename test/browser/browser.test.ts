@@ -1,5 +1,4 @@
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ADMIN, createLiteHome, PASSWORD, runDag, type LiteHome } from "../support/lite.ts";
@@ -16,15 +15,13 @@ const subject: Subject = {
   mappedTaskId: "double",
   groupId: "report",
   logLine: "counting to 3",
-  sourceLine: "Something for every page",
+  sourceLine: "A DAG with something to see on every page",
 };
 
 let home: LiteHome;
 let visit: Visit;
-let dir: string;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), "leoflow-browser-test-"));
   home = await createLiteHome();
   copyFileSync(join(import.meta.dirname, "tour.py"), join(home.workspace, "tour.py"));
   writeFileSync(join(home.workspace, "broken.py"), "from airflow.sdk import dag\nimport no_such_module\n");
@@ -35,14 +32,13 @@ beforeAll(async () => {
   subject.runId = run.runId;
   visit = await startVisit({
     baseUrl: lite.base,
-    screenshots: process.env["LEOFLOW_TEST_SCREENSHOTS"] ?? join(dir, "screenshots"),
+    screenshots: process.env["LEOFLOW_TEST_SCREENSHOTS"],
   });
 });
 
 afterAll(async () => {
   await visit?.close();
   await home?.remove();
-  if (dir) rmSync(dir, { recursive: true, force: true });
 });
 
 describe("the unmodified Airflow UI on a running Lite", () => {

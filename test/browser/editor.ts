@@ -41,6 +41,12 @@ export const editor: Check = {
     // The viewer draws only what is in sight.
     await page.locator(".view-lines").first().click();
     await page.keyboard.press("Control+End");
-    await shown(text(page, /mended\s+in\s+the\s+editor/));
+    const mended = text(page, /mended\s+in\s+the\s+editor/);
+    await shown(mended);
+    await page.getByRole("combobox").filter({ hasText: "v2" }).click();
+    await page.getByRole("option", { name: /^v1/ }).click();
+    await mended.waitFor({ state: "detached" });
+    await visit.settle();
+    await visit.screenshot("code-versions");
   },
 };

@@ -1,4 +1,4 @@
-import { dagPath, dialog, runPath, shown, taskPath, text, type Check } from "./actions.ts";
+import { dagPath, dialog, runPath, shown, text, type Check } from "./actions.ts";
 
 /** A task waits for a person, who answers; the run ends without a reload. */
 export const answerAction: Check = {
@@ -9,6 +9,12 @@ export const answerAction: Check = {
       data: { dag_run_id: "asks", logical_date: null },
     });
     if (!answer.ok()) throw new Error(`the run was refused: ${answer.status()}`);
+    await visit.open("/required_actions");
+    await shown(page.getByRole("row").filter({ hasText: "tour_asks" }).getByText("Approval Required"));
+    await visit.screenshot("required-actions");
+    await visit.go("/dags");
+    await page.getByTestId("dags-needs-review-filter").click();
+    await shown(page.getByRole("heading", { name: "1 Dag", exact: true }));
     await visit.open("/dags/tour_asks/runs/asks/tasks/approve/required_actions");
     await shown(text(page, "Shall it go on?"));
     await visit.screenshot("required-action");
@@ -58,20 +64,6 @@ export const noteRun: Check = {
   },
 };
 
-export const fullScreenLog: Check = {
-  name: "a log in full screen",
-  async run(visit, subject) {
-    const { page } = visit;
-    await visit.open(taskPath(subject));
-    await page.getByRole("button", { name: /fullscreen/ }).click();
-    await shown(dialog(page).getByText(subject.logLine));
-    await dialog(page).getByPlaceholder("Search logs...").fill("counting");
-    await shown(dialog(page).getByText(/1 ?(of|\/) ?1/));
-    await visit.settle();
-    await visit.screenshot("log-in-full-screen");
-  },
-};
-
 /** The home page tells of a file that cannot be imported, and where it fails. */
 export const importError: Check = {
   name: "import errors",
@@ -104,7 +96,7 @@ export const appearance: Check = {
     await page.getByText("Dark", { exact: false }).first().click();
     await page.locator("html.dark").waitFor({ state: "attached" });
     await visit.settle();
-    await visit.screenshot("dark");
+    await visit.screenshot("dag-dark");
     await menu();
     await page.getByText("Select Language").click();
     await visit.settle();

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, Asset, Label, Param, chain, dag, setup, task, task_group, teardown
+from airflow.sdk import (
+    DAG,
+    Asset,
+    DeadlineAlert,
+    DeadlineReference,
+    Label,
+    Param,
+    SyncCallback,
+    Variable,
+    chain,
+    dag,
+    setup,
+    task,
+    task_group,
+    teardown,
+)
 
 NUMBERS = Asset("tour_numbers")
 
@@ -84,3 +100,34 @@ def tour_asks():
 
 
 tour_asks()
+
+
+def late(**context) -> None:
+    print("too late")
+
+
+@dag(
+    schedule=None,
+    tags=["tour"],
+    is_paused_upon_creation=False,
+    deadline=DeadlineAlert(
+        name="at once",
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(milliseconds=1),
+        callback=SyncCallback(late),
+    ),
+)
+def tour_steps():
+    """Every task waits until the variable `tour_step` has come as far."""
+
+    @task
+    def wait_for(step: int) -> None:
+        print(f"waiting for step {step}")
+        while int(Variable.get("tour_step", default="0")) < step:
+            time.sleep(0.1)
+        print(f"step {step} is there")
+
+    chain(*(wait_for.override(task_id=f"step_{step}")(step) for step in range(1, 6)))
+
+
+tour_steps()

@@ -16,11 +16,15 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+export const WINDOW = { width: 1280, height: 800 };
+
 export interface Visit {
   page: Page;
   baseUrl: string;
-  /** Opens a path of the UI and waits until nothing is loading any more. */
+  /** Loads a path of the UI and waits until nothing is loading any more. */
   open(path: string): Promise<void>;
+  /** The same by the UI's own navigation, as its links do: what it knows already is not asked for again. */
+  go(path: string): Promise<void>;
   settle(): Promise<void>;
   screenshot(name: string): Promise<void>;
   /** What went wrong since the last call: failed requests, console errors, uncaught errors. */
@@ -31,7 +35,7 @@ export interface Visit {
 export interface VisitOptions {
   baseUrl: string;
   /** Where pictures of the pages go; none are taken without it. */
-  screenshots?: string;
+  screenshots?: string | undefined;
 }
 
 // Pages with a live run ask again every second; that is quiet enough.
@@ -45,7 +49,7 @@ export async function startVisit(options: VisitOptions): Promise<Visit> {
   const browser: Browser = await chromium.launch({ executablePath, args: FLAGS });
   const context = await browser.newContext({
     baseURL: options.baseUrl,
-    viewport: { width: 1440, height: 900 },
+    viewport: WINDOW,
     locale: "en-US",
     timezoneId: "UTC",
   });
@@ -96,6 +100,13 @@ export async function startVisit(options: VisitOptions): Promise<Visit> {
     settle,
     async open(path) {
       await page.goto(path, { waitUntil: "load" });
+      await settle();
+    },
+    async go(path) {
+      touch();
+      await page.evaluate(
+        `history.pushState(null, "", ${JSON.stringify(path)}); dispatchEvent(new PopStateEvent("popstate"))`,
+      );
       await settle();
     },
     async screenshot(name) {
