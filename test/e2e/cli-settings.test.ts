@@ -268,11 +268,7 @@ it("resets the database of a stopped Lite, and keeps what was there", async () =
 });
 
 it("completes commands, options, choices and DAGs in bash", async () => {
-  const [script] = await Promise.all([
-    cli.good("completion bash"),
-    cli.good("completion zsh"),
-    cli.good("completion fish"),
-  ]);
+  const script = await cli.good("completion bash");
   const file = join(cli.files, "completion.bash");
   const tries = [
     "leoflow da",
@@ -306,6 +302,17 @@ ${lines.join("\n")}
   expect(states).toBe("success failed skipped");
   expect(await cli.good("completion dags sho")).toMatch(/^(shop\n)?$/);
   expect(await cli.good("completion dags", { env: { LEOFLOW_SERVER: "http://127.0.0.1:1" } })).toBe("");
+});
+
+it.each([
+  ["zsh", ["-f", "-c", 'compdef() { :; }; source "$0"; [[ -n $functions[_leoflow] ]] && echo dags']],
+  ["fish", ["--no-config", "-c", "source $argv[1]; complete -C 'leoflow da'"]],
+])("loads the completion of %s, where there is one", async (shell, words) => {
+  const file = join(cli.files, `completion.${shell}`);
+  writeFileSync(file, await cli.good(shell === "zsh" ? "completion zsh" : "completion fish"));
+  const { code, stdout, output } = await runCommand([shell, ...words, file], { env: { LEOFLOW_HOME: home.home } });
+  if (code === null) return;
+  expect(stdout.trim(), output).toBe("dags");
 });
 
 function listen(server: Server | ReturnType<typeof createTcpServer>): Promise<string> {

@@ -1,3 +1,5 @@
+import { ExactObject, parseExact, pythonDumps, type ExactJson } from "../../kit/exact-json.ts";
+
 /** A connection's fields, as Airflow's files and its API name them. */
 export interface ConnectionFields {
   conn_type: string;
@@ -59,12 +61,12 @@ function extraOf(query: string): string | null {
   const fields = [...new URLSearchParams(query)];
   const whole = fields.findLast(([name]) => name === EXTRA_KEY);
   if (whole) return whole[1];
-  return JSON.stringify(Object.fromEntries(fields.map(([name, value]) => [name, jsonOrText(value)])));
+  return pythonDumps(new ExactObject(new Map(fields.map(([name, value]) => [name, jsonOrText(value)]))));
 }
 
-function jsonOrText(text: string): unknown {
+function jsonOrText(text: string): ExactJson {
   try {
-    return JSON.parse(text);
+    return parseExact(text);
   } catch {
     return text;
   }
@@ -90,13 +92,12 @@ export function connectionUri(fields: Omit<ConnectionFields, "description">): st
 /** Flat where reading it gives the same again. */
 function extraQuery(extra: string): string {
   const parsed = jsonOrText(extra);
-  const isFlat =
-    typeof parsed === "object" &&
-    parsed !== null &&
-    Object.keys(parsed).length > 0 &&
-    Object.values(parsed).every((value) => typeof value === "string");
-  const entries = isFlat ? Object.entries(parsed as Record<string, string>) : [[EXTRA_KEY, extra] as [string, string]];
-  return entries.map(([name, value]) => `${quotePlus(name)}=${quotePlus(value)}`).join("&");
+  const fields = parsed instanceof ExactObject ? [...parsed.entries] : [];
+  const isFlat = fields.length > 0 && fields.every(([, value]) => typeof value === "string");
+  const entries = isFlat ? fields : [[EXTRA_KEY, extra] as const];
+  return entries
+    .map(([name, value]) => `${quotePlus(name)}=${quotePlus(typeof value === "string" ? value : "")}`)
+    .join("&");
 }
 
 function decode(text: string): string {

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { exactStringify, type ExactJson } from "../../kit/exact-json.ts";
+import { ExactObject, exactStringify, parseExact, pythonDumps, type ExactJson } from "../../kit/exact-json.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { connectionUri, parseConnectionUri, type ConnectionFields } from "./connection-uri.ts";
 import { addImportExport, deleteAll } from "./entities.ts";
@@ -265,8 +265,16 @@ function entityOf(file: EntityFile, id: string, value: unknown): object {
   if (typeof uri === "string") return { ...entityOf(file, id, uri), ...fields };
   if (typeof fields["conn_type"] !== "string") throw file.error(id, "needs conn_type");
   const extra = extra_dejson ?? fields["extra"];
-  const text = extra === undefined || extra === null || typeof extra === "string" ? extra : JSON.stringify(extra);
+  const isText = extra === undefined || extra === null || typeof extra === "string";
+  const text = isText ? extra : pythonDumps(exactExtra(file, id) ?? parseExact(JSON.stringify(extra)));
   return { connection_id: id, ...fields, ...(text === undefined ? {} : { extra: text }) };
+}
+
+/** With its numbers as they were written. */
+function exactExtra(file: EntityFile, id: string): ExactJson | undefined {
+  const exact = file.exactOf(id);
+  if (!(exact instanceof ExactObject)) return undefined;
+  return exact.entries.get("extra_dejson") ?? exact.entries.get("extra");
 }
 
 function parseObject(file: EntityFile, id: string, text: string): unknown {

@@ -9,6 +9,7 @@ import { readServerSettings, type ServerSettings } from "../../lite/config-glanc
 import { findLockHolder } from "../../lite/home-lock.ts";
 import type { LeoflowPaths } from "../../lite/paths.ts";
 import { httpRequest } from "./http.ts";
+import { isHalfOver, renewToken } from "./renew-token.ts";
 
 /** What every command that talks to a server takes. */
 export interface ServerOptions {
@@ -51,6 +52,7 @@ interface Place {
   saved: string | undefined;
 }
 
+const SAVED = "the token in config.yaml";
 const ANSWER_LIMIT_MS = 30_000;
 const OWN_TOKEN_SECONDS = 60;
 /** Airflow's servers answer no more at a time. */
@@ -173,7 +175,8 @@ export class Server {
   #noAnswer(error: unknown): Error {
     if (this.#signal.aborted) return this.#signal.reason as Error;
     const { url, said } = this.#place;
-    const fix = `look at the address (${said}), or start it with \`leoflow lite\``;
+    const forget = said.includes("config.yaml") ? "; `leoflow auth logout` forgets it" : "";
+    const fix = `look at the address (${said}), or start it with \`leoflow lite\`${forget}`;
     const { code = "", message, cause } = error as NodeJS.ErrnoException;
     if ((cause as Error | undefined)?.name === "TimeoutError" || (error as Error).name === "TimeoutError") {
       return new UserError(`${this.url} gave no answer within ${this.#limitMs / 1000} s`, {
@@ -217,10 +220,13 @@ export class Server {
  * left in config.yaml, else the Leoflow that runs from this home. A saved token goes to no other server than its own.
  */
 export async function connectServer(caller: Caller, options: ServerOptions = {}): Promise<Server> {
-  return new Server(await placeOf(caller, options), caller.signal);
+  const place = await placeOf(caller, options);
+  const server = new Server(place, caller.signal);
+  if (place.tokenFrom === SAVED && isHalfOver(place.token() ?? "", Date.now())) await renewToken(server, caller.paths);
+  return server;
 }
 
-/** The same, and who is not signed in is asked by nothing: for `leoflow auth login`. */
+/** The same server without a token: for `leoflow auth login`. */
 export async function connectWithoutToken(caller: Caller, options: ServerOptions = {}): Promise<Server> {
   const place = await placeOf(caller, options);
   return new Server({ ...place, token: () => undefined, tokenFrom: undefined }, caller.signal);
@@ -238,7 +244,7 @@ async function placeOf(caller: Caller, options: ServerOptions): Promise<Place> {
   const given =
     (options.token !== undefined && { token: options.token, tokenFrom: "the token of --token" }) ||
     (environment.token !== undefined && { token: environment.token, tokenFrom: "the token of LEOFLOW_TOKEN" }) ||
-    (isSaved && config.token !== undefined && { token: config.token, tokenFrom: "the token in config.yaml" });
+    (isSaved && config.token !== undefined && { token: config.token, tokenFrom: SAVED });
   const place = { url, said: asked?.said ?? "the Leoflow of this home", saved };
   if (given) return { ...place, token: () => given.token, tokenFrom: given.tokenFrom };
   const sign = own && isSame(own.url, url) ? own.sign : undefined;
