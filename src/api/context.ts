@@ -9,6 +9,7 @@ import type { DagGraph } from "../domain/dag-graph.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
 import type { Database } from "../store/database.ts";
 import type { OpenDagFile } from "./leoflow/dag-file-contract.ts";
+import type { PushedProjects } from "./leoflow/pushed-dags-contract.ts";
 import type { WorkspaceFiles } from "./leoflow/files-contract.ts";
 
 /** Routes are written against this, so that bodies and queries are typed by their TypeBox schemas. */
@@ -48,6 +49,8 @@ export interface ApiContext {
   files?: WorkspaceFiles;
   /** Parses a DAG file wherever it lies on this machine, for somebody who tries it. */
   openDagFile?: OpenDagFile;
+  /** Where projects are pushed to, where this server keeps DAGs as files. */
+  pushed?: PushedProjects;
   /** site-packages of the venv whose Airflow wheel serves the UI. */
   airflowPackageDir: string;
   /** Asks for a file to be parsed again now (PUT /parseDagFile). */

@@ -5,12 +5,13 @@ import { Dist, sendFile } from "../static-ui.ts";
 import { fileRunRoutes } from "./file-runs.ts";
 import { fileRoutes } from "./files.ts";
 import { PAGES, type Page } from "./pages.ts";
+import { pushedDagRoutes } from "./pushed-dags.ts";
 import { whyRoutes } from "./why.ts";
 
 type RouteGroup = (app: TypedApp, context: ApiContext) => void;
 
 /** Routes of our own; their paths are written below `/api/leoflow`. */
-const GROUPS: readonly RouteGroup[] = [fileRoutes, fileRunRoutes, whyRoutes];
+const GROUPS: readonly RouteGroup[] = [fileRoutes, pushedDagRoutes, fileRunRoutes, whyRoutes];
 
 /** What Leoflow adds to Airflow: pages inside its UI, and the routes they ask. */
 export function leoflowRoutes(

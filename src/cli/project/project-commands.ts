@@ -1,7 +1,10 @@
 import type { Command } from "commander";
-import { examplesText, runLocal } from "../remote/remote-command.ts";
+import { addRemoteCommand, examplesText, runLocal, runRemote } from "../remote/remote-command.ts";
+import type { BuildOptions } from "./build.ts";
 import type { CompileOptions } from "./compile.ts";
+import type { DeployOptions } from "./deploy.ts";
 import type { InitOptions } from "./init.ts";
+import type { PushOptions } from "./push.ts";
 import { TEMPLATES } from "./templates.ts";
 import type { ValidateOptions } from "./validate.ts";
 
@@ -10,6 +13,9 @@ export function addProjectCommands(program: Command): void {
   addInitCommand(program);
   addValidateCommand(program);
   addCompileCommand(program);
+  addBuildCommand(program);
+  addPushCommand(program);
+  addDeployCommand(program);
 }
 
 function addInitCommand(program: Command): void {
@@ -72,6 +78,79 @@ function addCompileCommand(program: Command): void {
       runLocal(async (local) => {
         const { compile } = await import("./compile.ts");
         await compile(local, path ?? ".", options);
+      }),
+    );
+}
+
+const BUILDERS = ["buildah", "docker"];
+
+function addBuildCommand(program: Command): void {
+  const command = program.command("build [path]");
+  command
+    .summary("make a project's image")
+    .description(
+      "Make an image of a project: its Python, system packages, dependencies and files. With buildah, which needs no daemon, else with docker.",
+    )
+    .option("--image <name>", "name of the image (default: made of registry in leoflow.yaml)")
+    .option("--dag-version <text>", "name of this version (default: what git describes, else dev)")
+    .addOption(command.createOption("--builder <name>", "what to build with").choices(BUILDERS))
+    .option("--print-containerfile", "print what would be built, and build nothing")
+    .addHelpText(
+      "after",
+      examplesText(["leoflow build sales --image ghcr.io/acme/sales:1.4.0", "leoflow build --print-containerfile"]),
+    )
+    .action((path: string | undefined, options: BuildOptions) =>
+      runLocal(async (local) => {
+        const { build } = await import("./build.ts");
+        await build(local, path ?? ".", options);
+      }),
+    );
+}
+
+function addPushCommand(program: Command): void {
+  addRemoteCommand(program, "push [what]", {
+    description:
+      "Register a version of a project with a server: its files are sent, parsed there and served from then on. WHAT is the project's folder, or a dag.json that was compiled of it. What cannot be parsed changes nothing.",
+    json: "{state, created, dag_id, files_hash, version_id, version_number}",
+    examples: [
+      "leoflow push sales",
+      "leoflow push sales/dag.json",
+      "leoflow push out/sales.json --project sales --json",
+    ],
+  })
+    .option("--project <folder>", "where the files of a dag.json are (default: beside it)")
+    .option("--dag-version <text>", "name of this version (default: what git describes, else dev)")
+    .action((what: string | undefined, options: PushOptions) =>
+      runRemote(options, async (remote) => {
+        const { push } = await import("./push.ts");
+        await push(remote, what ?? ".", options);
+      }),
+    );
+}
+
+function addDeployCommand(program: Command): void {
+  const command = addRemoteCommand(program, "deploy [what]", {
+    description:
+      "Compile a project, build its image where it names one, and register it with a server. WHAT is the project's folder, or the dag_id of one below this folder.",
+    json: "[{state, created, dag_id, files_hash, version_id, version_number, run_id}]",
+    examples: [
+      "leoflow deploy sales --yes",
+      "leoflow deploy sales --yes --trigger",
+      "leoflow deploy . --all --yes --json",
+    ],
+  });
+  command
+    .option("--all", "all projects below the folder")
+    .option("--trigger", "then unpause the DAG and start a run")
+    .option("-y, --yes", "ask nothing")
+    .option("--skip-build", "build no image")
+    .option("--image <name>", "name of the image (default: made of registry in leoflow.yaml)")
+    .option("--dag-version <text>", "name of this version (default: what git describes, else dev)")
+    .addOption(command.createOption("--builder <name>", "what to build with").choices(BUILDERS))
+    .action((what: string | undefined, options: DeployOptions) =>
+      runRemote(options, async (remote) => {
+        const { deploy } = await import("./deploy.ts");
+        await deploy(remote, what ?? ".", options);
       }),
     );
 }

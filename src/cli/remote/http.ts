@@ -3,7 +3,7 @@ import { request as plainRequest, type IncomingMessage } from "node:http";
 export interface HttpRequest {
   method: string;
   headers: Record<string, string>;
-  body: string | undefined;
+  body: string | Uint8Array | undefined;
   signal: AbortSignal;
 }
 
