@@ -288,6 +288,32 @@ describe("in multi-team mode", () => {
     });
   });
 
+  it("assets start no DAG of another team, and leave its queue alone", async () => {
+    dirty = true;
+    await seed();
+    const { pool } = database;
+    await pool.query("insert into task_outlet_asset_reference (asset_id, dag_id, task_id) values (1, 'of_b', 'a')");
+    const materialize = (user: string) => ask(user, "POST", "/api/v2/assets/1/materialize", {});
+    expect(await materialize("OP of a")).toMatchObject({
+      status: 403,
+      detail: "User is not authorized to trigger a run for Dag: of_b that materializes this asset",
+    });
+    expect((await materialize("ADMIN of none")).status).toBe(404);
+    const queued = async () =>
+      (await pool.query<{ dag: string }>("select target_dag_id as dag from asset_dag_run_queue")).rows.map(
+        ({ dag }) => dag,
+      );
+    expect((await ask("OP of a", "DELETE", "/api/v2/assets/1/queuedEvents")).status).toBe(204);
+    expect(await queued()).toEqual(["of_b"]);
+    const told = (user: string) => ask(user, "POST", "/api/v2/assets/events", { asset_id: 1 });
+    for (const [owner] of OWNERS) {
+      await pool.query("insert into dag_schedule_asset_reference (asset_id, dag_id) values (1, $1)", [`of_${owner}`]);
+    }
+    await pool.query("delete from asset_dag_run_queue");
+    expect([(await told("OP of a")).status, (await queued()).sort()]).toEqual([200, ["of_a", "of_none"]]);
+    expect([(await told("ADMIN of none")).status, (await queued()).sort()]).toEqual([200, ["of_a", "of_b", "of_none"]]);
+  });
+
   it("what a task waits for is told without naming other teams", async () => {
     dirty = true;
     await seed();
