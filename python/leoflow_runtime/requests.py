@@ -91,10 +91,17 @@ def _test_connection(request: dict[str, Any]) -> dict[str, Any]:
     return {"status": bool(status), "message": str(message)}
 
 
+def _survey(request: dict[str, Any]) -> dict[str, Any]:
+    from leoflow_runtime.survey import survey
+
+    return survey(request)
+
+
 _ANSWERS = {
     "providers": _providers,
     "hook_meta": _hook_meta,
     "plugins": _plugins,
     "airflow_config": _airflow_config,
     "test_connection": _test_connection,
+    "survey": _survey,
 }

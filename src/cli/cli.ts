@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { StartControlPlane } from "../lite/start.ts";
 import { addAuthCommand } from "./auth.ts";
 import { addBackupCommand } from "./backup.ts";
+import { addCheckCommand } from "./check/check.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addConfigCommand } from "./config-show.ts";
 import { addDbCommand } from "./db.ts";
@@ -54,6 +55,7 @@ export function leoflowProgram(dependencies: CliDependencies): Command {
   addAuthCommand(program);
   addTeamsCommand(program);
   addRunCommand(program, dependencies.loadControlPlane);
+  addCheckCommand(program);
   addDagsCommand(program);
   addRunsCommand(program);
   addTasksCommand(program);

@@ -206,6 +206,85 @@ describe("where none is", () => {
   });
 });
 
+describe("leoflow check", () => {
+  it("says for every DAG of a folder what it needs here", async () => {
+    const folder = join(elsewhere, "airflow");
+    mkdirSync(join(folder, "sub"), { recursive: true });
+    writeFileSync(
+      join(folder, "a.py"),
+      `${HEAD}
+from airflow.providers.standard.operators.bash import BashOperator
+
+with DAG("a", schedule="@daily"):
+    BashOperator(task_id="one", bash_command="{{ var.value.region }} {{ conn.wh.host }}", pool="heavy", queue="gpu")
+
+    @task(executor_config={"KubernetesExecutor": {"image": "x"}})
+    def two():
+        import no_such_module, sklearn
+        from airflow.sdk import Connection
+        Connection.get("warehouse")
+        Variable.get("greeting")
+        Variable.get("optional", default=1)
+
+    two()
+`,
+    );
+    writeFileSync(
+      join(folder, "sub/b.py"),
+      "import airflow.contrib.hooks\nfrom airflow.providers.apache.spark.operators import DAG\nX(aws_conn_id='aws')\n",
+    );
+    writeFileSync(join(folder, "packed.zip"), "");
+    const cli = new Cli(home, { base: "" } as Lite);
+    const { code, out } = await cli.leoflow(`check ${folder} --json`, { env: { AIRFLOW_VAR_GREETING: "hi" } });
+    expect({ code, ...(JSON.parse(out) as object) }).toEqual({
+      code: 1,
+      folder,
+      problems: ["packed.zip: DAG files in archives are not read; unpack it"],
+      files: [
+        {
+          file: "a.py",
+          error: null,
+          install: ["no-such-module", "scikit-learn"],
+          removed: [],
+          missing: { connections: ["warehouse", "wh"], variables: ["region"] },
+          dags: [
+            {
+              dag_id: "a",
+              missing: { connections: ["warehouse", "wh"], variables: ["region"], pools: ["heavy"] },
+              different: [
+                "one: queue gpu has no effect on one machine",
+                "two: executor_config has no effect on one machine",
+              ],
+            },
+          ],
+        },
+        {
+          file: "sub/b.py",
+          error: "ModuleNotFoundError: No module named 'airflow.contrib'",
+          install: ["apache-airflow-providers-apache-spark"],
+          removed: ["airflow.contrib.hooks"],
+          missing: { connections: ["aws"], variables: [] },
+          dags: [],
+        },
+      ],
+    });
+    const told = await cli.leoflow(`check ${folder}`, {
+      env: { AIRFLOW_CONN_WAREHOUSE: "a://b", AIRFLOW_VAR_REGION: "eu", AIRFLOW_VAR_GREETING: "hi" },
+    });
+    expect(told.code).toBe(1);
+    expect(told.out).toContain("connections missing here: wh\n");
+    expect(told.out).toMatch(/1 DAGs in 2 files: 0 ready, 1 in need of something, 1 not importable\n$/);
+    mkdirSync(join(elsewhere, "good"));
+    writeFileSync(join(elsewhere, "good/d.py"), `${HEAD}\nd = DAG("d", schedule=None)\n`);
+    expect(await cli.good(`check ${elsewhere}/good`)).toMatch(
+      /✓ d\.py\n +d\n\n {2}1 DAGs in 1 files: 1 ready, 0 in need/,
+    );
+    await cli.refuses(`check ${elsewhere}/empty`, 1, "has no DAG files");
+    await cli.refuses(`check ${elsewhere}/gone`, 2, "there is no ");
+    await cli.refuses(`check ${folder}/a.py`, 2, "is not a folder");
+  });
+});
+
 /** The home's own databases, and how many runs of the DAG well its own has. */
 async function look(see: (databases: string[], runs: number) => Promise<void>): Promise<void> {
   const options = { paths: resolvePaths(home.home), logger: pino({ level: "silent" }), progress: silentProgress };

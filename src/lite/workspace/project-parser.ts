@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { PythonRequest } from "../../agent/python-request.ts";
 import { PythonRuntime } from "../../agent/python-runtime.ts";
 import type { ParseResult } from "../../domain/parse-result.ts";
 import type { TaskExecution, ToSupervisor } from "../../domain/task-execution.ts";
@@ -13,6 +14,8 @@ import type { Progress } from "../progress.ts";
 import { readBaseMarker } from "../python/base-python.ts";
 import { Toolchain } from "../python/toolchain.ts";
 import { uvEnvironment } from "../python/uv.ts";
+import { overlayFor } from "./dag-file-processor.ts";
+import type { Project } from "./discovery.ts";
 import { ProjectEnvironments } from "./project-environments.ts";
 import type { ProjectFile } from "./project-file.ts";
 
@@ -21,27 +24,55 @@ export interface ProjectParse extends ParseResult {
   asked: string[];
 }
 
-/**
- * Parses a project's DAG file as Leoflow Lite does, in the managed Python and the project's own environment, without a server.
- * `folder` is a real path. Throws UserError where Leoflow is not set up or the dependencies cannot be installed.
- */
-export async function parseProject(
+/** Python that parses the files of one folder, without a server. */
+export interface FileParser {
+  /** `relPath` is below the folder; `project` is the file's own, where it has one. Throws UserError where its dependencies cannot be installed. */
+  parse(relPath: string, project: Project | null): Promise<ProjectParse>;
+  /** Asks the base environment; see leoflow_runtime/requests.py. */
+  request(request: PythonRequest): Promise<unknown>;
+}
+
+interface ParserPlace {
+  paths: LeoflowPaths;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** Parses a project's DAG file as Leoflow Lite does, in the project's own environment. `folder` is a real path. Throws UserError. */
+export function parseProject(
   kit: Kit,
-  { paths, progress, signal }: { paths: LeoflowPaths; progress: Progress; signal: AbortSignal },
+  place: ParserPlace,
   folder: string,
   project: ProjectFile,
 ): Promise<ProjectParse> {
+  const whole: Project = { folder: "", outcome: { kind: "read", project } };
+  return withFileParser(kit, place, folder, (parser) => parser.parse(project.dagSource, whole));
+}
+
+/** Work with a parser of this folder, which is a real path. Throws UserError where Leoflow is not set up. */
+export async function withFileParser<T>(
+  kit: Kit,
+  { paths, progress, signal }: ParserPlace,
+  folder: string,
+  work: (parser: FileParser) => Promise<T>,
+): Promise<T> {
   const basePython = join(paths.venv, "bin/python");
   if (!readBaseMarker(paths) || !existsSync(basePython)) {
     throw new UserError(`Leoflow is not set up: there is no Python with Airflow in ${paths.venv}`, {
       fix: "run `leoflow setup` once, or start `leoflow lite`",
     });
   }
-  const environment = await prepareEnvironment();
-  const asked = new Set<string>();
+  let asked = new Set<string>();
   const answer = (message: ToSupervisor) => Promise.resolve({ body: nothing(message, asked) });
   const airflowHome = join(paths.home, "airflow");
   await mkdir(airflowHome, { recursive: true, mode: 0o700 });
+  const toolchain = new Toolchain(paths, progress, signal);
+  const environments = new ProjectEnvironments(kit, () => toolchain.uv(), {
+    folder: paths.projectVenvs,
+    basePython,
+    lockFile: join(paths.program, "python/requirements.lock"),
+    uvEnvironment,
+  });
   const runtime = new PythonRuntime(
     kit,
     { execution: NO_TASKS, parseHandler: answer },
@@ -62,43 +93,39 @@ export async function parseProject(
   const stop = () => void runtime.stop();
   signal.addEventListener("abort", stop);
   try {
-    const result = await runtime.parseFile({
-      workspace: folder,
-      path: join(folder, project.dagSource),
-      relPath: project.dagSource,
-      projectPath: folder,
-      environment,
-      timeoutSeconds: 30,
-      memoryMb: 1024,
-      overlay: project.overlay,
-    });
-    signal.throwIfAborted();
-    return { ...result, asked: [...asked].sort() };
+    return await work({ parse, request: (request) => runtime.request(request) });
   } finally {
     signal.removeEventListener("abort", stop);
     await runtime.stop();
   }
 
-  async function prepareEnvironment(): Promise<string> {
-    const toolchain = new Toolchain(paths, progress, signal);
-    const environments = new ProjectEnvironments(kit, () => toolchain.uv(), {
-      folder: paths.projectVenvs,
-      basePython,
-      lockFile: join(paths.program, "python/requirements.lock"),
-      uvEnvironment,
+  async function parse(relPath: string, project: Project | null): Promise<ProjectParse> {
+    asked = new Set();
+    const result = await runtime.parseFile({
+      workspace: folder,
+      path: join(folder, relPath),
+      relPath,
+      projectPath: project ? join(folder, project.folder) : null,
+      environment: await prepareEnvironment(
+        project?.outcome.kind === "read" ? project.outcome.project.dependencies : [],
+      ),
+      timeoutSeconds: 30,
+      memoryMb: 1024,
+      overlay: overlayFor(relPath, project),
     });
-    const state = await environments.prepare(project.dependencies);
-    const ready = state.kind === "building" ? await installed(environments, state.done) : state;
+    signal.throwIfAborted();
+    return { ...result, asked: [...asked].sort() };
+  }
+
+  async function prepareEnvironment(dependencies: readonly string[]): Promise<string> {
+    const state = await environments.prepare(dependencies);
+    if (state.kind === "building") await progress.step("Install dependencies", () => state.done);
+    const ready = state.kind === "building" ? environments.known(dependencies) : state;
     if (ready?.kind === "ready") return ready.name;
     const reason = ready?.kind === "failed" ? ready.message : "called off";
     throw new UserError(`could not install the project's dependencies: ${reason}`, {
       fix: "correct dependencies in leoflow.yaml, or look at the network",
     });
-  }
-
-  async function installed(environments: ProjectEnvironments, done: Promise<void>) {
-    await progress.step("Install dependencies", () => done);
-    return environments.known(project.dependencies);
   }
 }
 
