@@ -1,25 +1,22 @@
 import type { Command } from "commander";
 import { connectServer } from "./remote/server.ts";
-import { examplesText, runLocal, type Local } from "./remote/remote-command.ts";
+import { addGroup, examplesText, runLocal, type Local } from "./remote/remote-command.ts";
 
 /** Since the process was started; a person who presses Tab waits no longer for a server. */
 const ANSWER_LIMIT_MS = 300;
 
 /** `leoflow completion`. */
 export function addCompletionCommand(program: Command): void {
-  const completion = program
-    .command("completion")
-    .description(
-      "Print a completion script for a shell. It completes commands, options, their choices and the ids of DAGs.",
-    )
-    .addHelpText(
-      "after",
-      examplesText([
-        "source <(leoflow completion bash)            now, or in ~/.bashrc",
-        "leoflow completion zsh > ~/.zfunc/_leoflow   a folder in $fpath",
-        "leoflow completion fish > ~/.config/fish/completions/leoflow.fish",
-      ]),
-    );
+  const completion = addGroup(
+    program,
+    "completion",
+    "Print a completion script for a shell. It completes commands, options, their choices and the ids of DAGs.",
+    [
+      "source <(leoflow completion bash)            now, or in ~/.bashrc",
+      "leoflow completion zsh > ~/.zfunc/_leoflow   a folder in $fpath",
+      "leoflow completion fish > ~/.config/fish/completions/leoflow.fish",
+    ],
+  );
   for (const shell of ["bash", "zsh", "fish"] as const) {
     completion
       .command(shell)

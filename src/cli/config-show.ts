@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { expandHome, parsePort, type Environment } from "../kit/config.ts";
 import type { LeoflowConfig } from "../lite/config-file.ts";
-import { examplesText, printJson, runLocal, type Local } from "./remote/remote-command.ts";
+import { addGroup, examplesText, printJson, runLocal, type Local } from "./remote/remote-command.ts";
 import { tableText } from "./remote/table.ts";
 
 interface Options {
@@ -22,10 +22,7 @@ interface Setting {
 
 /** `leoflow config`. */
 export function addConfigCommand(program: Command): void {
-  const config = program
-    .command("config")
-    .description("Look at the settings of this home.")
-    .addHelpText("after", examplesText(["leoflow config show"]));
+  const config = addGroup(program, "config", "Look at the settings of this home.", ["leoflow config show"]);
   config
     .command("show")
     .description(

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { UserError } from "../kit/user-error.ts";
 import { runCommandWork, type CommandContext } from "./command-context.ts";
+import { addGroup } from "./remote/remote-command.ts";
 import { checkUpgrade, upgradeDatabase } from "./upgrade.ts";
 
 interface Options {
@@ -10,10 +11,11 @@ interface Options {
 
 /** `leoflow db`: this home's database. */
 export function addDbCommand(program: Command): void {
-  const db = program
-    .command("db")
-    .description("Look at, migrate and reset the database of this home.")
-    .addHelpText("after", "\nExamples:\n  leoflow db status\n  leoflow db migrate\n  leoflow db reset --yes\n");
+  const db = addGroup(program, "db", "Look at, migrate and reset the database of this home.", [
+    "leoflow db status",
+    "leoflow db migrate",
+    "leoflow db reset --yes",
+  ]);
   db.command("status")
     .description(
       "Show the schema's version and what is pending, as `leoflow upgrade --check` does. Works while Leoflow runs and while it is stopped.",

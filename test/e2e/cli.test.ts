@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { Cli, shapeOf, shapes, splitLine } from "../support/cli.ts";
@@ -368,6 +368,15 @@ it("lists assets, and runs the DAG that makes one", async () => {
     dag_id: "makes",
   });
   await cli.refuses("assets materialize nobody", 1, "there is no asset nobody");
+});
+
+it("loads no package but commander on the way to a server", async () => {
+  const folder = join(cli.files, "coverage");
+  await cli.good("dags list --limit 5", { env: { NODE_V8_COVERAGE: folder } });
+  const [report = ""] = readdirSync(folder);
+  const { result } = JSON.parse(readFileSync(join(folder, report), "utf8")) as { result: { url: string }[] };
+  const packages = result.flatMap(({ url }) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? []);
+  expect([...new Set(packages)]).toEqual(["commander"]);
 });
 
 describe("on a terminal", () => {

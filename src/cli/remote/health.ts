@@ -7,11 +7,12 @@ type Part = { status: string | null } & Record<string, string | null>;
 
 /** `leoflow health`. */
 export function addHealthCommand(program: Command): void {
-  addRemoteCommand(program, "health", {
+  const health = addRemoteCommand(program, "health", {
     description: "Show how a Leoflow's parts are. Ends with 1 where one is unhealthy.",
     json: "Airflow's HealthInfoResponse",
     examples: ["leoflow health", "leoflow health --server https://leoflow.example.com --json"],
-  }).action((options: RemoteOptions) =>
+  });
+  health.summary("show how a Leoflow's parts are").action((options: RemoteOptions) =>
     runRemote(options, async ({ server, terminal }) => {
       const health = await server.get<Record<string, Part>>("/api/v2/monitor/health");
       const rows = Object.entries(health);

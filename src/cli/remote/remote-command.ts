@@ -35,9 +35,10 @@ export function addRemoteCommand(
     .addHelpText("after", examplesText(examples));
 }
 
-/** Adds the command that holds others. */
+/** Adds the command that holds others; the list of commands shows its first sentence. */
 export function addGroup(program: Command, name: string, description: string, examples: readonly string[]): Command {
-  return program.command(name).description(description).addHelpText("after", examplesText(examples));
+  const summary = (description.split(/[.:]\s|\.$/)[0] ?? "").replace(/^./, (first) => first.toLowerCase());
+  return program.command(name).summary(summary).description(description).addHelpText("after", examplesText(examples));
 }
 
 export function examplesText(examples: readonly string[]): string {
