@@ -309,7 +309,7 @@ it.each([
   ["fish", ["--no-config", "-c", "source $argv[1]; complete -C 'leoflow da'"]],
 ])("loads the completion of %s, where there is one", async (shell, words) => {
   const file = join(cli.files, `completion.${shell}`);
-  writeFileSync(file, await cli.good(shell === "zsh" ? "completion zsh" : "completion fish"));
+  writeFileSync(file, await (shell === "zsh" ? cli.good("completion zsh") : cli.good("completion fish")));
   const { code, stdout, output } = await runCommand([shell, ...words, file], { env: { LEOFLOW_HOME: home.home } });
   if (code === null) return;
   expect(stdout.trim(), output).toBe("dags");
