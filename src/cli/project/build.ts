@@ -7,6 +7,7 @@ import { environmentName } from "../../lite/workspace/project-environments.ts";
 import { usage, type Local } from "../remote/remote-command.ts";
 import { compileProject, type Compiled } from "./compile.ts";
 import { containerfile } from "./containerfile.ts";
+import { withParser } from "./parsed-dag.ts";
 import { openProject } from "./project-folder.ts";
 
 export interface BuildOptions {
@@ -24,7 +25,11 @@ export async function build(local: Local, path: string, options: BuildOptions): 
     const { settings } = openProject(path);
     return local.terminal.write(containerfile(settings, {}));
   }
-  const compiled = await compileProject(local, path, options);
+  await buildCompiled(local, await withParser(local, (parser) => compileProject(parser, path, options)), options);
+}
+
+/** The same, of what was compiled already. */
+export async function buildCompiled(local: Local, compiled: Compiled, options: BuildOptions): Promise<void> {
   const { project, json } = compiled;
   if (json.image === null)
     throw usage("the image has no name", "name it with --image, or with registry in leoflow.yaml");

@@ -5,9 +5,10 @@ import type { DagJson } from "../../domain/dag-json.ts";
 import { newId } from "../../kit/ids.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { packedFiles } from "../../lite/workspace/project-pack.ts";
+import type { FileParser } from "../../lite/workspace/project-parser.ts";
 import { note, type Local } from "../remote/remote-command.ts";
 import { dagJsonText } from "./dag-json.ts";
-import { parseOneDag } from "./parsed-dag.ts";
+import { parseOneDag, withParser } from "./parsed-dag.ts";
 import { openProject, type ProjectFolder } from "./project-folder.ts";
 
 export interface CompileOptions {
@@ -24,7 +25,7 @@ export interface Compiled {
 
 /** Writes a project's dag.json. */
 export async function compile(local: Local, path: string, options: CompileOptions): Promise<void> {
-  const { project, text, json } = await compileProject(local, path, options);
+  const { project, text, json } = await withParser(local, (parser) => compileProject(parser, path, options));
   if (options.output === "-") return local.terminal.write(text);
   await writeWhole(options.output, text);
   const source = join(project.shown, project.dagSource);
@@ -37,7 +38,7 @@ export async function compile(local: Local, path: string, options: CompileOption
 
 /** Parses and hashes a project. Throws UserError for whatever is wrong with it. */
 export async function compileProject(
-  local: Local,
+  parser: FileParser,
   path: string,
   options: { image?: string | undefined; dagVersion?: string | undefined },
 ): Promise<Compiled> {
@@ -48,7 +49,7 @@ export async function compileProject(
       fix: "change them in leoflow.yaml so that the DAG's file is packed",
     });
   }
-  const dag = await parseOneDag(local, project);
+  const dag = await parseOneDag(parser, project);
   const dagVersion = options.dagVersion ?? (await git(project.folder, DESCRIBE)) ?? "dev";
   const image = options.image ?? (await imageName(project, dag.dagId, dagVersion));
   const text = dagJsonText(project, { dag, files, dagVersion, image });

@@ -5,8 +5,9 @@ import { isSkippedFolder } from "../../lite/workspace/discovery.ts";
 import { PROJECT_FILE } from "../../lite/workspace/project-file.ts";
 import { confirmed, printJson, type Remote, type RemoteOptions } from "../remote/remote-command.ts";
 import { apiPath } from "../remote/server.ts";
-import { build } from "./build.ts";
-import { compileProject } from "./compile.ts";
+import { buildCompiled } from "./build.ts";
+import { compileProject, type Compiled } from "./compile.ts";
+import { withParser } from "./parsed-dag.ts";
 import { openProject } from "./project-folder.ts";
 import { register, registrationText, versionOf, type Registration } from "./push.ts";
 
@@ -28,15 +29,17 @@ export async function deploy(remote: Remote, what: string, options: DeployOption
   const paths = options.all ? projectsBelow(what) : [existsSync(what) ? what : projectNamed(what)];
   if (paths.length === 0) throw new UserError(`there is no project in ${what}`, { fix: "`leoflow init` makes one" });
   // All are compiled before anything is sent: a mistake in the last leaves the server as it was.
-  const compiled = [];
-  for (const path of paths) compiled.push(await compileProject({ ...local, terminal }, path, options));
+  const compiled = await withParser({ ...local, terminal }, async (parser) => {
+    const all: Compiled[] = [];
+    for (const path of paths) all.push(await compileProject(parser, path, options));
+    return all;
+  });
   const names = compiled.map(({ json }) => `"${json.dag_id}" (version ${json.dag_version})`).join(", ");
   await confirmed(options, `deploy ${names} to ${server.url}`);
   const done: (Registration & { run_id?: string })[] = [];
   for (const one of compiled) {
     const { image } = one.json;
-    if (image !== null && !options.skipBuild)
-      await build({ ...local, terminal }, one.project.shown, { ...options, image });
+    if (image !== null && !options.skipBuild) await buildCompiled({ ...local, terminal }, one, options);
     const registered: Registration & { run_id?: string } = await register(server, versionOf(one));
     if (!options.json) terminal.write(registrationText(server, registered));
     if (options.trigger) {

@@ -3,7 +3,7 @@ import type { ParsedDag } from "../../domain/parse-result.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { systemClock } from "../../kit/clock.ts";
 import type { Progress } from "../../lite/progress.ts";
-import type { ProjectParse } from "../../lite/workspace/project-parser.ts";
+import type { FileParser, ProjectParse } from "../../lite/workspace/project-parser.ts";
 import type { Local } from "../remote/remote-command.ts";
 import type { ProjectFolder } from "./project-folder.ts";
 
@@ -16,12 +16,12 @@ const aside: Progress = {
   note: (text) => void process.stderr.write(`note: ${text}\n`),
 };
 
-/** Parses the project's DAG file here. */
-export async function parseHere(local: Local, project: ProjectFolder): Promise<ProjectParse> {
-  const { parseProject } = await import("../../lite/workspace/project-parser.ts");
+/** Lets `work` parse projects here, in one Python for all. Throws UserError where Leoflow is not set up. */
+export async function withParser<T>(local: Local, work: (parser: FileParser) => Promise<T>): Promise<T> {
+  const { withFileParser } = await import("../../lite/workspace/project-parser.ts");
   const { createLogger } = await import("../../kit/logger.ts");
   const kit = { logger: createLogger({ level: "silent" }), clock: systemClock };
-  return parseProject(kit, { ...local, progress: aside }, project.folder, project);
+  return withFileParser(kit, { ...local, progress: aside }, local.paths.home, work);
 }
 
 /** What is wrong with the file as a whole, as Python says it; null where nothing is. */
@@ -31,8 +31,8 @@ export function parseProblem(result: ProjectParse): string | null {
 }
 
 /** The project's one DAG. Throws UserError where the file cannot be imported, or has no DAG, or several. */
-export async function parseOneDag(local: Local, project: ProjectFolder): Promise<ParsedDag> {
-  const result = await parseHere(local, project);
+export async function parseOneDag(parser: FileParser, project: ProjectFolder): Promise<ParsedDag> {
+  const result = await parser.parseProject(project.folder, project);
   const source = join(project.shown, project.dagSource);
   const problem = parseProblem(result);
   if (problem !== null) throw importFailure(source, problem, result);

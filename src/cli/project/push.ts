@@ -10,6 +10,7 @@ import { note, printJson, type Remote, type RemoteOptions } from "../remote/remo
 import { apiPath, type Server } from "../remote/server.ts";
 import { compileProject } from "./compile.ts";
 import { contentHashOf } from "./dag-json.ts";
+import { withParser } from "./parsed-dag.ts";
 import { openProject } from "./project-folder.ts";
 
 export interface PushOptions extends RemoteOptions {
@@ -38,7 +39,8 @@ export interface Version {
 /** Registers a project's version with a server. */
 export async function push({ server, terminal, ...local }: Remote, what: string, options: PushOptions): Promise<void> {
   const isFile = (await stat(what).catch(() => null))?.isFile() ?? what.endsWith(".json");
-  const compile = async () => versionOf(await compileProject({ ...local, terminal }, what, options));
+  const compile = async () =>
+    versionOf(await withParser({ ...local, terminal }, (parser) => compileProject(parser, what, options)));
   const version = await (isFile ? versionOfFile(what, options.project) : compile());
   const registered = await register(server, version);
   if (options.json) printJson(terminal, registered);

@@ -5,7 +5,7 @@ import { UserError } from "../../kit/user-error.ts";
 import { PROJECT_FILE } from "../../lite/workspace/project-file.ts";
 import { printJson, type Local } from "../remote/remote-command.ts";
 import { apiPath, connectServer, ServerAnswer, type Server, type ServerOptions } from "../remote/server.ts";
-import { parseHere, parseProblem } from "./parsed-dag.ts";
+import { parseProblem, withParser } from "./parsed-dag.ts";
 import { openProject, type ProjectFolder } from "./project-folder.ts";
 
 export interface ValidateOptions extends ServerOptions {
@@ -44,7 +44,7 @@ export async function validate(local: Local, path: string, options: ValidateOpti
 
 async function examine(local: Local, path: string, options: ValidateOptions): Promise<Validation> {
   const project = openProject(path);
-  const result = await parseHere(local, project);
+  const result = await withParser(local, (parser) => parser.parseProject(project.folder, project));
   const source = join(path, project.dagSource);
   const errors: string[] = [];
   const problem = parseProblem(result);

@@ -24,10 +24,15 @@ export interface ProjectParse extends ParseResult {
   asked: string[];
 }
 
-/** Python that parses the files of one folder, without a server. */
+/** Python that parses files as Leoflow Lite does, without a server. */
 export interface FileParser {
-  /** `relPath` is below the folder; `project` is the file's own, where it has one. Throws UserError where its dependencies cannot be installed. */
-  parse(relPath: string, project: Project | null): Promise<ProjectParse>;
+  /**
+   * `relPath` is below the folder, or below `root`; `project` is the file's own, where it has one. Throws UserError where its
+   * dependencies cannot be installed.
+   */
+  parse(relPath: string, project: Project | null, root?: string): Promise<ProjectParse>;
+  /** A project as a whole; its folder is a real path. */
+  parseProject(folder: string, project: ProjectFile): Promise<ProjectParse>;
   /** Asks the base environment; see leoflow_runtime/requests.py. */
   request(request: PythonRequest): Promise<unknown>;
 }
@@ -36,17 +41,6 @@ interface ParserPlace {
   paths: LeoflowPaths;
   progress: Progress;
   signal: AbortSignal;
-}
-
-/** Parses a project's DAG file as Leoflow Lite does, in the project's own environment. `folder` is a real path. Throws UserError. */
-export function parseProject(
-  kit: Kit,
-  place: ParserPlace,
-  folder: string,
-  project: ProjectFile,
-): Promise<ProjectParse> {
-  const whole: Project = { folder: "", outcome: { kind: "read", project } };
-  return withFileParser(kit, place, folder, (parser) => parser.parse(project.dagSource, whole));
 }
 
 /** Work with a parser of this folder, which is a real path. Throws UserError where Leoflow is not set up. */
@@ -93,19 +87,24 @@ export async function withFileParser<T>(
   const stop = () => void runtime.stop();
   signal.addEventListener("abort", stop);
   try {
-    return await work({ parse, request: (request) => runtime.request(request) });
+    return await work({
+      parse,
+      parseProject: (root, project) =>
+        parse(project.dagSource, { folder: "", outcome: { kind: "read", project } }, root),
+      request: (request) => runtime.request(request),
+    });
   } finally {
     signal.removeEventListener("abort", stop);
     await runtime.stop();
   }
 
-  async function parse(relPath: string, project: Project | null): Promise<ProjectParse> {
+  async function parse(relPath: string, project: Project | null, root = folder): Promise<ProjectParse> {
     asked = new Set();
     const result = await runtime.parseFile({
-      workspace: folder,
-      path: join(folder, relPath),
+      workspace: root,
+      path: join(root, relPath),
       relPath,
-      projectPath: project ? join(folder, project.folder) : null,
+      projectPath: project ? join(root, project.folder) : null,
       environment: await prepareEnvironment(
         project?.outcome.kind === "read" ? project.outcome.project.dependencies : [],
       ),
