@@ -27,6 +27,8 @@ export interface ExecutionConfig {
   deferral: "park" | "fail";
   /** `[core] multi_team`: a task sees what its DAG's team owns, and what nobody owns. */
   multiTeam: boolean;
+  /** What the environment keeps for teams, by Airflow's names; read before the database in multi-team mode. */
+  teamSecrets: ReadonlyMap<string, string>;
   /** Waits between attempts when the database cannot be reached. */
   reconnectDelaysMs: readonly number[];
 }
@@ -35,6 +37,7 @@ export const DEFAULT_EXECUTION_CONFIG: ExecutionConfig = {
   maxMapLength: 1024,
   deferral: "fail",
   multiTeam: false,
+  teamSecrets: new Map(),
   reconnectDelaysMs: [100, 300, 1000, 3000, 5000],
 };
 

@@ -7,13 +7,16 @@ import {
 import { findConnection } from "../store/execution-connection.ts";
 import { EMPTY, errorResponse, OK_RESPONSE, ok, refuse, replyTo, type Answer } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
-import { askerOf } from "./team-rule.ts";
+import { readConnectionValue } from "./connection-value.ts";
+import { askerOf, teamSecretOf } from "./team-rule.ts";
 
 // Variables and Connections. Airflow lets every task read all of them; so do we, but for other teams'. AIRFLOW_VAR_* and AIRFLOW_CONN_* are read
 // by the SDK in the task's own environment, before it asks here.
 
 /** `GET /variables/{key}`. */
 export async function getVariable(x: ExecutionContext, callerId: string | null, key: string): Promise<Answer<string>> {
+  const kept = await teamSecretOf(x, callerId, "VAR", key);
+  if (kept !== undefined) return ok(kept);
   const row = await findVariable(x.deps.database.db, key, askerOf(x, callerId));
   if (!row) return refuse(404, "not_found", `Variable with key '${key}' not found`);
   return ok(row.is_encrypted ? decrypt(x, row.val, `Variable '${key}'`) : row.val);
@@ -57,6 +60,8 @@ export async function getConnection(
   callerId: string | null,
   connId: string,
 ): Promise<Answer<Record<string, unknown>>> {
+  const kept = await teamSecretOf(x, callerId, "CONN", connId);
+  if (kept !== undefined) return ok({ conn_id: connId, ...readConnectionValue(kept) });
   const row = await findConnection(x.deps.database.db, connId, askerOf(x, callerId));
   if (!row) return refuse(404, "not_found", `Connection with ID ${connId} not found`);
   const secret = (value: string | null, encrypted: boolean) =>

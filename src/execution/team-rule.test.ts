@@ -6,10 +6,14 @@ import { makeRunningTask } from "../../test/support/factories.ts";
 
 /** Tasks of DAGs of two teams and of nobody, and what belongs to each of the three. */
 let t: TestExecution;
+const teamSecrets = new Map([
+  ["AIRFLOW_VAR__TEAM_A___V_ENV", "of the environment"],
+  ["AIRFLOW_CONN__TEAM_A___C_ENV", "http://user:word@host/"],
+]);
 const tries = new Map<string, { id: string; dagId: string; runId: string }>();
 
 beforeAll(async () => {
-  t = await createTestExecution({ multiTeam: true });
+  t = await createTestExecution({ multiTeam: true, teamSecrets });
   const { db } = t.database;
   await createTeams(db, ["team_a", "team_b"]);
   await setBundleTeams(
@@ -63,6 +67,21 @@ it.each([
   }
   const own = owner === "parser" ? "none" : owner;
   expect(await send(owner, "GetVariableKeys", {})).toMatchObject({ body: { keys: [`v_${own}`], total_entries: 1 } });
+});
+
+it("gives a task what the environment keeps for its team, to no other", async () => {
+  for (const owner of [...OWNERS, "parser"]) {
+    const variable = await send(owner, "GetVariable", { key: "v_env" });
+    const connection = await send(owner, "GetConnection", { conn_id: "c_env" });
+    const spelled = await send(owner, "GetVariable", { key: "_team_a___v_env" });
+    const found = owner === "a";
+    expect([owner, errorOf(variable) === null, errorOf(connection) === null, errorOf(spelled)]).toEqual([
+      ...[owner, found, found, "VARIABLE_NOT_FOUND"],
+    ]);
+    if (!found) continue;
+    expect(variable).toMatchObject({ body: { value: "of the environment" } });
+    expect(connection).toMatchObject({ body: { conn_type: "http", host: "host", login: "user", password: "word" } });
+  }
 });
 
 it("makes variables of the task's team, and leaves those of others alone", async () => {

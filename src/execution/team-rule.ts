@@ -1,10 +1,24 @@
-import { mayUseXComsOf, type Asker } from "../store/execution-team.ts";
+import { mayUseXComsOf, teamNameOf, type Asker } from "../store/execution-team.ts";
 import { refusalReply, refuse } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
 
 /** Whom a request comes from, where teams count; null where they do not. */
 export function askerOf(x: ExecutionContext, callerId: string | null): Asker | null {
   return x.config.multiTeam ? { callerId } : null;
+}
+
+/** What the environment keeps for the asker's team: `AIRFLOW_VAR__<TEAM>___<KEY>`; undefined where it keeps nothing. */
+export async function teamSecretOf(
+  x: ExecutionContext,
+  callerId: string | null,
+  kind: "VAR" | "CONN",
+  name: string,
+): Promise<string | undefined> {
+  const { multiTeam, teamSecrets } = x.config;
+  // A name that spells out a team's is nobody's.
+  if (!multiTeam || teamSecrets.size === 0 || callerId === null || name.includes("___")) return undefined;
+  const team = await teamNameOf(x.deps.database.db, { callerId });
+  return team === null ? undefined : teamSecrets.get(`AIRFLOW_${kind}__${team.toUpperCase()}___${name.toUpperCase()}`);
 }
 
 const WRITES = new Set(["SetXCom", "DeleteXCom"]);

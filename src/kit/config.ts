@@ -108,6 +108,15 @@ export function expandHome(path: string, userHome: string): string {
   return path === "~" || path.startsWith("~/") ? join(userHome, path.slice(1)) : path;
 }
 
+/** Variables and connections of teams, as Airflow names them in the environment: `AIRFLOW_VAR__<TEAM>___<KEY>`. */
+export function teamSecrets(source: NodeJS.ProcessEnv = process.env): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(source).filter(
+      (entry): entry is [string, string] => /^AIRFLOW_(VAR|CONN)__.+___/s.test(entry[0]) && Boolean(entry[1]),
+    ),
+  );
+}
+
 /** The environment for a child process: ours, with changes; `undefined` takes a variable away. Tasks see no password. */
 export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { ...process.env };

@@ -28,12 +28,13 @@ from airflow.sdk import dag, task, Variable, Connection
 def dag_of_${owner}():
     @task
     def sees():
-        found = [key for key in ("var_a", "var_b", "var_none") if Variable.get(key, default=None) is not None]
+        found = [key for key in ("var_a", "var_b", "var_none", "env_a") if Variable.get(key, default=None) is not None]
         for conn_id in ("conn_a", "conn_b", "conn_none"):
             try:
                 found.append(Connection.get(conn_id).conn_id)
             except Exception as error:
                 assert "isn't defined" in str(error), error
+        found += [name for name in os.environ if name.startswith("AIRFLOW_VAR_")]
         return [*found, os.environ.get("AIRFLOW_CTX_TEAM_NAME")]
     sees()
 dag_of_${owner}()
@@ -75,7 +76,13 @@ function leoflow(...args: string[]): Promise<{ code: number | null; out: string;
 }
 
 const start = () =>
-  home.start({ env: { AIRFLOW__CORE__MULTI_TEAM: "True", AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: bundles } });
+  home.start({
+    env: {
+      AIRFLOW__CORE__MULTI_TEAM: "True",
+      AIRFLOW_VAR__TEAM_A___ENV_A: "x",
+      AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: bundles,
+    },
+  });
 
 async function signedIn(name: string): Promise<Client> {
   const client = new Client(lite.base);
@@ -132,7 +139,7 @@ it("a task sees what its DAG's team owns, and what nobody owns", async () => {
   };
   const all = await Promise.all(["dag_of_a", "dag_of_b", "dag_of_none"].map(seen));
   expect(all).toEqual([
-    ["success", ["var_a", "var_none", "conn_a", "conn_none", "team_a"]],
+    ["success", ["var_a", "var_none", "env_a", "conn_a", "conn_none", "team_a"]],
     ["success", ["var_b", "var_none", "conn_b", "conn_none", "team_b"]],
     ["success", ["var_none", "conn_none", null]],
   ]);
