@@ -12,7 +12,7 @@ import { AssetWatchers } from "../execution/asset-watchers.ts";
 import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
 import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
-import { childEnvironment, MULTI_TEAM_VARIABLE } from "../kit/config.ts";
+import { childEnvironment, MULTI_TEAM_VARIABLE, teamSecrets } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
 import type { Instant } from "../kit/instant.ts";
 import { Rounds } from "../kit/rounds.ts";
@@ -74,7 +74,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     createDagRun,
     manualDataInterval: (versionId: string, runAfter: Instant) => timetables.manualDataInterval(versionId, runAfter),
   };
-  const execution = createTaskExecution(kit, executionDeps, { deferral: "park", multiTeam });
+  const execution = createTaskExecution(kit, executionDeps, {
+    deferral: "park",
+    multiTeam,
+    teamSecrets: teamSecrets(),
+  });
   const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps, { multiTeam }));
   const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps, { multiTeam }), {
     onEvent: async (triggerId, payload) => {
@@ -340,6 +344,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 function pythonEnvironment(airflowHome: string, multiTeam: boolean): Record<string, string> {
   const env = childEnvironment({
     ...(multiTeam ? { [MULTI_TEAM_VARIABLE]: "True" } : {}),
+    // Tasks are given those of their own team when they ask.
+    ...(multiTeam ? Object.fromEntries([...teamSecrets().keys()].map((name) => [name, undefined])) : {}),
     AIRFLOW_HOME: airflowHome,
     LEOFLOW_ADMIN_PASSWORD: undefined,
     // Airflow's own code finds the one bundle it is given (compat.py), and may not have the classes of the others.
