@@ -159,6 +159,12 @@ describe("connection tests", () => {
     });
   });
 
+  it("take the port 0 of the UI's button for none", async () => {
+    const files = { connection_id: "files", conn_type: "fs" };
+    await post(files);
+    expect((await post({ ...files, host: "", port: 0 }, "/test")).statusCode).toBe(200);
+  });
+
   it("never send a stored secret elsewhere", async () => {
     await post(DB);
     const moved = await post({ ...DB, host: "evil", password: "***" }, "/test");

@@ -278,7 +278,8 @@ export function connectionRoutes(app: TypedApp, context: ApiContext): void {
     if (!stored || !isWithinTeams(stored.team_name, teamsOf(request))) return given;
     const moved =
       ("host" in given && (given.host || null) !== (stored.host || null)) ||
-      ("port" in given && (given.port ?? null) !== stored.port);
+      // The UI's button says 0 of a connection without a port.
+      ("port" in given && (given.port || null) !== (stored.port || null));
     if (moved) {
       if (given.password && given.password !== "***") return given;
       throw badRequest(
