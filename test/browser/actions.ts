@@ -94,7 +94,16 @@ export const clearTask: Check = {
     const { page } = visit;
     await visit.open(taskPath(subject));
     await page.getByRole("button", { name: /shift\+c/ }).click();
-    await shown(dialog(page).getByText(/Affected Tasks: [1-9]/));
+    const affects = (count: number) => shown(dialog(page).getByText(`Affected Tasks: ${count}`, { exact: true }));
+    const toggle = (option: string) => dialog(page).getByRole("button", { name: option, exact: true }).click();
+    await affects(8);
+    await toggle("Downstream");
+    await affects(1);
+    await toggle("Clear only failed tasks");
+    await affects(0);
+    await toggle("Clear only failed tasks");
+    await toggle("Downstream");
+    await affects(8);
     await visit.settle();
     await visit.screenshot("clear-dialog");
     await dialog(page).getByRole("button", { name: "Confirm" }).click();

@@ -129,7 +129,7 @@ export const manageConnections: Check = {
   async run(visit) {
     const { page } = visit;
     await page.request.post("/api/v2/connections", {
-      data: { connection_id: "browser_files", conn_type: "fs", port: 1, extra: '{"path": "/"}' },
+      data: { connection_id: "browser_files", conn_type: "fs", extra: '{"path": "/"}' },
     });
     await visit.open("/connections");
     const row = page.getByRole("row").filter({ hasText: "browser_files" });

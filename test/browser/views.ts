@@ -66,6 +66,7 @@ export const logView: Check = {
     const setting = async (name: RegExp) => {
       await page.getByTestId("log-settings-button").click();
       await page.getByRole("menuitem", { name }).click();
+      await page.getByRole("menuitem", { name }).waitFor({ state: "hidden" });
     };
     await visit.go(taskPath(subject));
     await shown(line());
