@@ -192,6 +192,8 @@ describe("runs and tasks", () => {
     await lite.client.unpause("broken");
     await cli.leoflow("dags trigger broken --run-id manual__log --wait");
     const run = "shop manual__r";
+    expect(await cli.good("why shop manual__r double --map-index 1")).toContain("ended as success");
+    expect(await cli.json("why shop --json")).toMatchObject({ dag_id: "shop" });
     const [list, all, states, some, show, one, logs, attempt, trace, tasks, taskList, own] = await Promise.all([
       cli.good("runs list --dag shop"),
       cli.json<{ dag_runs: unknown[] }>("runs list --state success --state failed --older-than 0s --limit 0 --json"),
@@ -430,6 +432,7 @@ it("has docs/cli.md as the commands are", async () => {
 /** Groups and commands that this file and cli-settings.test.ts are the tests of. */
 const OWN = [
   ...["dags", "runs", "tasks", "backfill", "connections", "variables", "pools", "assets", "health", "config", "db"],
+  "why",
   ...["completion", "auth login", "auth logout", "auth create-token"],
 ];
 /** Of those, what has a test of its own. */

@@ -67,7 +67,9 @@ export function addImportExport(parent: Command, kind: EntityKind): void {
       runRemote(options, (remote) => importFile(remote, kind, file, options)),
     );
   addRemoteCommand(parent, "export [file]", {
-    description: `Export ${plural} as \`airflow ${plural} export\` does; without a file to stdout.`,
+    description:
+      `Export ${plural} as \`airflow ${plural} export\` does; without a file to stdout.` +
+      (plural === "pools" ? "" : " What the server keeps secret is left out, and named on stderr."),
     examples: [`leoflow ${plural} export ${plural}.json`, `leoflow ${plural} export --format ${formats.at(-1)}`],
   })
     .option("--format <format>", `${list}; the file's ending without it, json on stdout`)

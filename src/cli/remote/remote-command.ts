@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { readEnvironment, type Environment } from "../../kit/config.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { resolvePaths, type LeoflowPaths } from "../../lite/paths.ts";
+import { printError } from "../errors.ts";
 import { processTerminal, type Terminal } from "../terminal-progress.ts";
 import type { Server, ServerOptions } from "./server.ts";
 
@@ -59,7 +60,8 @@ export async function runLocal(work: (local: Local) => Promise<void>): Promise<v
   process.once("SIGTERM", () => process.exit(143));
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    printError(error);
+    process.exit(1);
   });
   const environment = readEnvironment();
   const terminal = processTerminal(environment.noColor);
