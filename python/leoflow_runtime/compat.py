@@ -68,6 +68,7 @@ from airflow.sdk.bases.operator import BaseOperator  # noqa: E402
 from airflow.sdk.execution_time import comms, task_runner  # noqa: E402
 from airflow.sdk.execution_time.supervisor import _configure_logs_over_json_channel, _fork_main  # noqa: E402
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG  # noqa: E402
+from leoflow_runtime import staging  # noqa: E402
 
 BUNDLE_NAME = "dags-folder"
 
@@ -84,6 +85,7 @@ _task_known: Callable[[str, str], None] = lambda dag_id, task_id: None  # noqa: 
 
 
 def _parse_anew(what: Any, log: Any) -> Any:
+    staging.enter(what.ti.dag_id, what.ti.run_id)
     _task_known(what.ti.dag_id, what.ti.task_id)
     return _airflow_parse(what, log)
 
@@ -198,6 +200,7 @@ def use_loaded_dags(bag: BundleDagBag | None, bundle: Any) -> None:
         return
 
     def parse(what: Any, log: Any) -> Any:
+        staging.enter(what.ti.dag_id, what.ti.run_id)
         _task_known(what.ti.dag_id, what.ti.task_id)
         dag = bag.dags.get(what.ti.dag_id)
         task = dag.task_dict.get(what.ti.task_id) if dag else None

@@ -47,6 +47,8 @@ export interface ApiContext {
   workspace: string;
   /** The workspace's files, where this server keeps DAGs as files that people may edit. */
   files?: WorkspaceFiles;
+  /** The folder that a run's tasks share, where this server is on their machine; null: there is none (any more). */
+  staging?(dagId: string, runId: string): Promise<string | null>;
   /** Parses a DAG file wherever it lies on this machine, for somebody who tries it. */
   openDagFile?: OpenDagFile;
   /** Where projects are pushed to, where this server keeps DAGs as files. */

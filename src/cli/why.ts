@@ -58,12 +58,13 @@ function mapIndexOf(text: string, hasTask: boolean): number {
   return Number(text);
 }
 
-function whyText({ dag_id, run_id, task_id, map_index, state, reasons }: Why, terminal: Terminal): string {
+function whyText({ dag_id, run_id, task_id, map_index, state, staging, reasons }: Why, terminal: Terminal): string {
   const index = map_index === undefined ? "" : `[${map_index}]`;
   const place = [dag_id, run_id, task_id].filter((id) => id !== undefined).join(" · ") + index;
   const shown = state === undefined ? "" : ` ${paint(terminal, "2", `(${state ?? "not started"})`)}`;
   const lines = reasons.map(
     ({ code, message }) => `  ${paint(terminal, "33", "•")} ${message} ${paint(terminal, "2", code)}`,
   );
+  if (staging !== undefined) lines.push(`  ${paint(terminal, "2", `Its tasks share the files in ${staging}`)}`);
   return `\n  ${paint(terminal, "1", place)}${shown}\n\n${lines.join("\n")}\n\n`;
 }

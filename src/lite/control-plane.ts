@@ -40,6 +40,7 @@ import { silentProgress } from "./progress.ts";
 import { runtimeIdentity } from "./python/runtime-identity.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import { uvEnvironment } from "./python/uv.ts";
+import { StagingFolders } from "./staging.ts";
 import type { ControlPlane, ControlPlaneOptions } from "./start.ts";
 import { createTimetables } from "./timetables.ts";
 import { EditableFiles } from "./workspace-files.ts";
@@ -49,6 +50,7 @@ import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 const TASK_GRACE_MS = 2_000;
 const TICK_MS = 5_000;
 const MINUTE_MS = 60_000;
+const STAGING_MS = 10 * MINUTE_MS;
 
 /**
  * Puts the parts together and starts them: the database must be migrated, Python installed. Everything long-lived that Lite
@@ -88,7 +90,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const airflowHome = join(paths.home, "airflow");
   mkdirSync(airflowHome, { recursive: true, mode: 0o700 });
-  const pythonEnv = pythonEnvironment(airflowHome, multiTeam);
+  const pythonEnv: Record<string, string> = {
+    ...pythonEnvironment(airflowHome, multiTeam),
+    LEOFLOW_STAGING_ROOT: paths.staging,
+  };
+  const staging = new StagingFolders(kit, db, paths.staging);
   const runtime = new PythonRuntime(
     kit,
     { execution, parseHandler: (message) => execution.handle("", message) },
@@ -144,6 +150,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
         runCreator.refresh(dagId);
         assetRuns.runFinished(dagId);
         backfillFinisher.check();
+        staging.runFinished(dagId);
       },
     },
     { parallelism: PARALLELISM, retryMs: 250, multiTeam },
@@ -218,6 +225,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       workspace: config.workspace,
       files: new EditableFiles({ workspace: config.workspace }),
       pushed,
+      staging: (dagId, runId) => staging.find(dagId, runId),
       openDagFile: dagFileOpener({ workspace, bundles }, config.workspace),
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
@@ -260,6 +268,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     { name: "answers", everyMs: TICK_MS, run: () => inputTimeouts.runOnce() },
     { name: "deadlines", everyMs: TICK_MS, run: () => callbacks.deadlines.runOnce() },
     { name: "triggers", everyMs: TICK_MS, run: () => triggerFeeder?.runOnce() },
+    { name: "staging folders", everyMs: STAGING_MS, run: () => staging.runOnce() },
     { name: "plugins", everyMs: TICK_MS, run: () => plugins.runOnce() },
     { name: "jobs", everyMs: TICK_MS, run: () => heartbeatJobs(db, jobs) },
     // Airflow's triggerer gives no sign of life either while its runner gives none.
@@ -326,6 +335,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     await start(runCreator);
     await start(assetRuns);
     await plugins.runOnce();
+    void staging.runOnce();
     await bundles.prepare();
     await pushed.prepare();
     await start(workspace);

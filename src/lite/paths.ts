@@ -22,6 +22,8 @@ export interface LeoflowPaths {
   versions: string;
   /** The repositories of DAG bundles, bare. */
   bundles: string;
+  /** What the tasks of a run share, while it goes on. */
+  staging: string;
   /** Archives made before migrations, the last three. */
   snapshots: string;
   /** What a restore is doing, while it does it. */
@@ -46,6 +48,7 @@ export function resolvePaths(home: string): LeoflowPaths {
     managedPostgres: join(home, "managed-postgres"),
     versions: join(home, "versions"),
     bundles: join(home, "bundles"),
+    staging: join(home, "staging"),
     snapshots: join(home, "snapshots"),
     restoreJournal: join(home, "restore.json"),
     runtime: join(program, "python"),

@@ -64,7 +64,12 @@ async function start(
   const folder = join(paths.home, "trial");
   rmSync(folder, { recursive: true, force: true });
   undo.push(() => rmSync(folder, { recursive: true, force: true }));
-  const own = { versions: join(folder, "versions"), logs: join(folder, "logs"), bundles: join(folder, "bundles") };
+  const own = {
+    versions: join(folder, "versions"),
+    logs: join(folder, "logs"),
+    bundles: join(folder, "bundles"),
+    staging: join(folder, "staging"),
+  };
   const workspace = join(folder, "workspace");
   for (const each of [...Object.values(own), workspace]) mkdirSync(each, { recursive: true, mode: 0o700 });
 

@@ -140,6 +140,46 @@ describe("where a Leoflow is up", () => {
     await cli.refuses(`run ${elsewhere}/copy.py`, 1, "belongs to mine.py of the workspace already");
   });
 
+  it("gives the tasks of a run a folder of their own, kept while it has failed", async () => {
+    writeFileSync(
+      join(home.workspace, "stage.py"),
+      `${HEAD}
+import os, pathlib
+
+with DAG("stage", schedule=None):
+    @task
+    def writes():
+        (pathlib.Path(os.environ["LEOFLOW_STAGING_DIR"]) / "file").write_text("from writes")
+
+    @task
+    def reads():
+        assert "LEOFLOW_STAGING_ROOT" not in os.environ
+        assert (pathlib.Path(os.environ["LEOFLOW_STAGING_DIR"]) / "file").read_text() == "from writes"
+        if Variable.get("stage_fails", default=None):
+            raise ValueError("not yet")
+
+    writes() >> reads()
+`,
+    );
+    await lite.client.call("POST", "/api/v2/variables", { key: "stage_fails", value: "yes" });
+    const { code, out } = await cli.leoflow(`run ${home.workspace}/stage.py --json`);
+    expect(code).toBe(1);
+    const { dag_run_id: runId } = JSON.parse(out) as { dag_run_id: string };
+    const folder = join(home.home, "staging/dag_id=stage", `run_id=${runId}`);
+    expect(readdirSync(folder)).toEqual(["file"]);
+    expect(await cli.good(`why stage ${runId}`)).toContain(`Its tasks share the files in ${folder}\n`);
+    await lite.client.call("DELETE", "/api/v2/variables/stage_fails");
+    await lite.client.call("PATCH", "/api/v2/dags/stage", { is_paused: false });
+    await lite.client.call("POST", "/api/v2/dags/stage/clearTaskInstances", {
+      dag_run_id: runId,
+      only_failed: true,
+      dry_run: false,
+    });
+    await until("it is over, and its folder", () => !existsSync(join(home.home, "staging/dag_id=stage")));
+    const run = await lite.client.call("GET", `/api/v2/dags/stage/dagRuns/${encodeURIComponent(runId)}`);
+    expect(run).toMatchObject({ state: "success" });
+  });
+
   it("says in one line what is wrong with what it is given", async () => {
     await cli.refuses(`run ${elsewhere}/gone.py`, 2, "there is no ");
     await cli.refuses(`run ${elsewhere}/empty`, 2, "has no dag.py");

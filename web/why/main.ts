@@ -9,6 +9,7 @@ const REFRESH_MS = 2_000;
 const title = element("h1", {}, "Why isn't it running?");
 const place = element("p", { className: "muted place" });
 const list = element("ol", {});
+const files = element("p", { className: "muted staging", hidden: true });
 const problem = element("p", { className: "error", hidden: true });
 
 const asked = new URLSearchParams(location.search);
@@ -34,16 +35,18 @@ async function refresh(): Promise<void> {
   }
 }
 
-function show({ reasons, state, dag_id, run_id, task_id, map_index }: Why): void {
+function show({ reasons, state, staging, dag_id, run_id, task_id, map_index }: Why): void {
   const items = reasons.map(itemOf);
   // What has not changed stays as it is, with what is selected in it.
-  const now = items.map((item) => item.outerHTML).join("") + String(state);
+  const now = items.map((item) => item.outerHTML).join("") + String(state) + String(staging);
   if (now === shown) return;
   shown = now;
   const index = map_index === undefined || map_index < 0 ? [] : [`[${map_index}]`];
   const name = [dag_id, run_id, task_id].filter((id) => id !== undefined).join(" · ");
   place.textContent = [name, ...index].join("") + (state === undefined ? "" : ` · ${state ?? "not started"}`);
   list.replaceChildren(...items);
+  files.hidden = staging === undefined;
+  files.textContent = `Its tasks share the files in ${staging ?? ""}`;
 }
 
 function itemOf(reason: Reason): HTMLLIElement {
@@ -105,6 +108,6 @@ async function keepFresh(): Promise<void> {
 }
 
 followTheme();
-document.body.append(title, place, problem, list);
+document.body.append(title, place, problem, list, files);
 document.addEventListener("visibilitychange", () => void (document.visibilityState === "visible" && refresh()));
 void keepFresh();

@@ -97,6 +97,8 @@ export interface Why {
   map_index?: number;
   /** Of the run or the task instance that was asked for. */
   state?: DagRunState | TaskInstanceState | null;
+  /** Of a run: the folder that its tasks share (LEOFLOW_STAGING_DIR), while there is one. */
+  staging?: string;
   as_of: Instant;
   reasons: Reason[];
 }

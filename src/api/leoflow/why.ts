@@ -39,7 +39,8 @@ export function whyRoutes(app: TypedApp, api: ApiContext): void {
     const context = contextOf(request);
     const { standing, run } = await requireRun(context, params);
     const reasons = await whyRun(context, run, standing.is_paused);
-    return { ...params, state: run.state, ...asOf(), reasons };
+    const staging = await api.staging?.(params.dag_id, params.run_id);
+    return { ...params, state: run.state, ...(staging == null ? {} : { staging }), ...asOf(), reasons };
   });
   app.get(
     "/why/:dag_id/:run_id/:task_id",
