@@ -21,7 +21,7 @@ import { addPoolsCommand } from "./remote/pools.ts";
 import { addRunsCommand } from "./remote/runs.ts";
 import { addTasksCommand } from "./remote/tasks.ts";
 import { addVariablesCommand } from "./remote/variables.ts";
-import { addRunCommand } from "./run/run.ts";
+import { addDagsTestCommand, addRunCommand } from "./run/run.ts";
 import { newProgram, runProgram } from "./run-program.ts";
 import { addTeamsCommand } from "./teams.ts";
 import { addUpgradeCommand } from "./upgrade.ts";
@@ -56,7 +56,7 @@ export function leoflowProgram(dependencies: CliDependencies): Command {
   addTeamsCommand(program);
   addRunCommand(program, dependencies.loadControlPlane);
   addCheckCommand(program);
-  addDagsCommand(program);
+  addDagsTestCommand(addDagsCommand(program), dependencies.loadControlPlane);
   addRunsCommand(program);
   addTasksCommand(program);
   addBackfillCommand(program);

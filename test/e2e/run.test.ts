@@ -136,6 +136,8 @@ describe("where a Leoflow is up", () => {
       const { tasks, state } = await cli.json<{ tasks: { task_id: string }[]; state: string }>(`run ${file} --json`);
       expect({ state, tasks: tasks.map(({ task_id: id }) => id) }).toEqual({ state: "success", tasks: [word] });
     }
+    expect(await cli.good("dags test mine --logs")).toMatch(/✓ mine succeeded in/);
+    await cli.refuses("dags test nothing", 1, "this home has no DAG nothing");
     writeFileSync(join(elsewhere, "copy.py"), `${HEAD}\ndag = DAG("mine", schedule=None)\n`);
     await cli.refuses(`run ${elsewhere}/copy.py`, 1, "belongs to mine.py of the workspace already");
   });

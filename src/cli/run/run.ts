@@ -11,10 +11,11 @@ export interface RunOptions {
   json?: boolean;
 }
 
+type Load = () => Promise<StartControlPlane>;
+
 /** `leoflow run`. */
-export function addRunCommand(program: Command, loadControlPlane: () => Promise<StartControlPlane>): void {
-  program
-    .command("run")
+export function addRunCommand(program: Command, loadControlPlane: Load): void {
+  withRunOptions(program.command("run"))
     .summary("run a DAG file to its end, here")
     .description(
       "Run a DAG file to its end and show its tasks as they go on, with the logs of those that fail. Needs no server: where Leoflow runs " +
@@ -23,11 +24,6 @@ export function addRunCommand(program: Command, loadControlPlane: () => Promise<
     )
     .argument("<path>", "a DAG file, or a project's folder")
     .option("--dag <id>", "which of the file's DAGs, where it has several")
-    .option("--conf <json>", "the run's conf, a JSON object")
-    .option("--conf-file <file>", "the same from a file; - is stdin")
-    .option("--logical-date <date>", "its logical date, with its offset: 2026-01-01T00:00:00Z; none without it")
-    .option("--logs", "print the logs of all tasks, not only of those that failed")
-    .option("--json", "as JSON, at the end: {dag_id, dag_run_id, state, tasks: [{task_id, map_index, state, …}]}")
     .addHelpText(
       "after",
       `
@@ -44,4 +40,32 @@ Examples:
         await runFile(context, { path, options, loadControlPlane });
       }),
     );
+}
+
+/** `leoflow dags test`: the same for a DAG that this home knows. */
+export function addDagsTestCommand(dags: Command, loadControlPlane: Load): void {
+  withRunOptions(dags.command("test"))
+    .summary("run a DAG to its end, here")
+    .description("Run a DAG of this home to its end, as `leoflow run` does with its file, as the file is now.")
+    .argument("<dag>", "id of the DAG")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  leoflow dags test my_dag\n  leoflow dags test my_dag --logical-date 2026-01-01T00:00:00Z\n",
+    )
+    .action((dag: string, options: RunOptions) =>
+      runCommandWork(async (context) => {
+        const { fileOfDag } = await import("./file-of-dag.ts");
+        const { runFile } = await import("./run-file.ts");
+        await runFile(context, { path: await fileOfDag(context, dag), options: { ...options, dag }, loadControlPlane });
+      }),
+    );
+}
+
+function withRunOptions(command: Command): Command {
+  return command
+    .option("--conf <json>", "the run's conf, a JSON object")
+    .option("--conf-file <file>", "the same from a file; - is stdin")
+    .option("--logical-date <date>", "its logical date, with its offset: 2026-01-01T00:00:00Z; none without it")
+    .option("--logs", "print the logs of all tasks, not only of those that failed")
+    .option("--json", "as JSON, at the end: {dag_id, dag_run_id, state, tasks: [{task_id, map_index, state, …}]}");
 }
