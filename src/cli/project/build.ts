@@ -25,14 +25,18 @@ export async function build(local: Local, path: string, options: BuildOptions): 
     const { settings } = openProject(path);
     return local.terminal.write(containerfile(settings, {}));
   }
-  await buildCompiled(local, await withParser(local, (parser) => compileProject(parser, path, options)), options);
+  // Said before the work, not after it.
+  const { registry } = openProject(path).settings;
+  if (options.image === undefined && registry?.url === undefined && registry?.image_name === undefined) throw unnamed();
+  const builder = options.builder ?? (await findBuilder());
+  const compiled = await withParser(local, (parser) => compileProject(parser, path, options));
+  await buildCompiled(local, compiled, { ...options, builder });
 }
 
 /** The same, of what was compiled already. */
 export async function buildCompiled(local: Local, compiled: Compiled, options: BuildOptions): Promise<void> {
   const { project, json } = compiled;
-  if (json.image === null)
-    throw usage("the image has no name", "name it with --image, or with registry in leoflow.yaml");
+  if (json.image === null) throw unnamed();
   const builder = options.builder ?? (await findBuilder());
   const context = await mkdtemp(join(tmpdir(), "leoflow-build-"));
   try {
@@ -72,6 +76,10 @@ async function fillContext({ paths }: Local, { project, json }: Compiled, contex
     "io.leoflow.files-hash": json.files_hash,
   };
   await writeFile(join(context, "Containerfile"), containerfile(project.settings, labels));
+}
+
+function unnamed(): UserError {
+  return usage("the image has no name", "name it with --image, or with registry in leoflow.yaml");
 }
 
 async function findBuilder(): Promise<string> {

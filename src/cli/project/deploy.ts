@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import { UserError } from "../../kit/user-error.ts";
 import { isSkippedFolder } from "../../lite/workspace/discovery.ts";
 import { PROJECT_FILE } from "../../lite/workspace/project-file.ts";
+import { canAsk } from "../ask.ts";
 import { confirmed, printJson, type Remote, type RemoteOptions } from "../remote/remote-command.ts";
 import { apiPath } from "../remote/server.ts";
 import { buildCompiled } from "./build.ts";
@@ -28,6 +29,8 @@ export async function deploy(remote: Remote, what: string, options: DeployOption
   const { server, terminal, ...local } = remote;
   const paths = options.all ? projectsBelow(what) : [existsSync(what) ? what : projectNamed(what)];
   if (paths.length === 0) throw new UserError(`there is no project in ${what}`, { fix: "`leoflow init` makes one" });
+  // Where nobody can be asked that is said before the work, not after it.
+  if (!canAsk()) await confirmed(options, `deploy ${what} to ${server.url}`);
   // All are compiled before anything is sent: a mistake in the last leaves the server as it was.
   const compiled = await withParser({ ...local, terminal }, async (parser) => {
     const all: Compiled[] = [];
@@ -72,13 +75,21 @@ export function projectsBelow(folder: string, depth = 0): string[] {
 }
 
 function projectNamed(dagId: string): string {
-  const found = projectsBelow(".").filter(
-    (path) => basename(path) === dagId || openProject(path).settings.dag_id === dagId,
-  );
+  const found = projectsBelow(".").filter((path) => basename(path) === dagId || dagIdIn(path) === dagId);
   if (found.length === 1) return found[0] as string;
   const why =
     found.length === 0
       ? "is neither a folder nor the dag_id of a project below this one"
       : `is in ${found.join(" and ")}`;
   throw new UserError(`${dagId} ${why}`, { fix: "name the project's folder" });
+}
+
+/** What is wrong with a project that is not meant is of no interest. */
+function dagIdIn(path: string): string | undefined {
+  try {
+    return openProject(path).settings.dag_id;
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
 }
