@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, expect, it } from "vitest";
 import { readEnvironment } from "../../kit/config.ts";
 import { resolvePaths } from "../../lite/paths.ts";
+import { waitForRun } from "./wait.ts";
 import { apiPath, connectServer, jsonWith, Server, ServerAnswer } from "./server.ts";
 
 const ended: (() => void)[] = [];
@@ -58,6 +59,22 @@ it("says what no answer, a late one and a broken one are", async () => {
   expect((await lines.next()).value).toEqual({ state: "queued" });
   await expect(lines.next()).rejects.toThrow(`${halting.origin} closed the connection`);
 });
+
+it("waits for a run over a restart of the server, and no longer than it is told to", async () => {
+  const answers = [['{"state":"running"}'], ['{"state":"running"}', '{"state":"failed"}']];
+  const url = await serve((_request, response) => {
+    const lines = answers.shift() ?? ['{"state":"running"}'];
+    response.writeHead(200, { "content-type": "application/x-ndjson" }).write(`${lines.join("\n")}\n`);
+    setImmediate(() => (answers.length === 1 ? response.destroy() : response.end()));
+  });
+  const place = { dagId: "d", runId: "r" };
+  const ended = await waitForRun(clientOf(url), place);
+  expect(ended.state).toBe("failed");
+  expect(() => ended.throwIfFailed()).toThrow('run r of "d" failed');
+  await expect(waitForRun(clientOf(url), { ...place, seconds: 0.05 })).rejects.toThrow(
+    'run r of "d" is still running after 0.05 s',
+  );
+}, 10_000);
 
 it("makes one line of what a server refuses", async () => {
   const issues = [{ loc: ["body", "from_date"], msg: "Field required" }];
