@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { programVersion } from "../../src/kit/version.ts";
+import { PAGES } from "../../src/api/leoflow/pages.ts";
 import { loadMigrations } from "../../src/store/migrations.ts";
 import { createLiteHome, processesOf, runDag, type LiteHome } from "../support/lite.ts";
 import { builtRelease, copyTree, HOST_PLATFORM, runRelease, type BuiltRelease } from "../support/release.ts";
@@ -68,6 +69,9 @@ describe("an archive", () => {
     for (const program of PROGRAMS) expect(names).toContain(`bin/${program}`);
     for (const needed of ["LICENSE", "VERSION", "dist/main.js", "lib/node", "licenses/node.txt"]) {
       expect(names).toContain(needed);
+    }
+    for (const { name } of PAGES) {
+      expect(names).toEqual(expect.arrayContaining([`dist/web/${name}.js`, `dist/web/${name}.css`]));
     }
     // The editor's and the user's leftovers, sources and maps are not for shipping.
     expect(names.filter((name) => /\.map$|\.ts$|\.test\.|__pycache__|\.in$/.test(name))).toEqual([]);
