@@ -246,9 +246,7 @@ async function upsertDags(
     .onConflict((conflict) =>
       conflict
         .column("dag_id")
-        .doUpdateSet((set) =>
-          Object.fromEntries(updated.map((column) => [column, set.ref(`excluded.${column}`)])),
-        ),
+        .doUpdateSet((set) => Object.fromEntries(updated.map((column) => [column, set.ref(`excluded.${column}`)]))),
     )
     .execute();
 }
