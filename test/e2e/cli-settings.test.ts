@@ -2,12 +2,10 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runCommand } from "../../src/lite/command.ts";
 import { Cli, leoflowBin } from "../support/cli.ts";
 import { ADMIN, createLiteHome, PASSWORD, waitForDag, type Lite, type LiteHome } from "../support/lite.ts";
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let home: LiteHome;
 let lite: Lite;

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Cli, shapeOf, shapes, splitLine } from "../support/cli.ts";
 import {
   ADMIN,
@@ -14,8 +14,6 @@ import {
   type Lite,
   type LiteHome,
 } from "../support/lite.ts";
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let home: LiteHome;
 let lite: Lite;
