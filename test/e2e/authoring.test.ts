@@ -14,9 +14,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { Errors } from "typebox/schema";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodeHeader, padding, type EntryType } from "../../src/backup/tar-format.ts";
-import type { DagJson } from "../../src/domain/dag-json.ts";
+import { DAG_JSON_SCHEMA, type DagJson } from "../../src/domain/dag-json.ts";
 import type { Registration } from "../../src/cli/project/push.ts";
 import { runOnTerminal } from "../release/pty.ts";
 import {
@@ -177,6 +178,7 @@ describe("compile and build", () => {
       ["report", ["read"]],
     ]);
     expect(text).not.toContain(root);
+    expect(Errors(DAG_JSON_SCHEMA, json)).toEqual([true, []]);
     write("else/where/sales.csv", "region,amount\n");
     await done("compile", "else/where", "-o", "b.json", "--dag-version", "1.2");
     expect((JSON.parse(readFileSync(join(files, "b.json"), "utf8")) as DagJson).content_hash).not.toBe(
