@@ -70,7 +70,7 @@ export const trigger: Check = {
   name: "trigger a run",
   async run(visit, subject) {
     const { page } = visit;
-    await visit.open(dagPath(subject));
+    await visit.go(dagPath(subject));
     await page.getByTestId("trigger-dag-button").click();
     const name = dialog(page).locator('input[name="element_name"]');
     await name.fill("browser");
@@ -161,7 +161,7 @@ export const addVariable: Check = {
   name: "add a variable",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/variables");
+    await visit.go("/variables");
     await page.getByRole("button", { name: /Add Variable/i }).click();
     await dialog(page).locator('input[name="key"]').fill("browser_variable");
     await dialog(page).locator('textarea[name="value"]').fill("made by the browser");
@@ -177,7 +177,7 @@ export const addPool: Check = {
   name: "add a pool",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/pools");
+    await visit.go("/pools");
     await shown(text(page, "default_pool"));
     await page.getByRole("button", { name: /Add Pool/i }).click();
     await dialog(page).locator('input[name="name"]').fill("browser_pool");
@@ -195,7 +195,7 @@ export const addConnection: Check = {
   name: "add a connection",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/connections");
+    await visit.go("/connections");
     await page.getByRole("button", { name: /Add Connection/i }).click();
     await dialog(page).locator('input[name="connection_id"]').fill("browser_connection");
     await dialog(page).getByRole("combobox").first().click();

@@ -15,11 +15,11 @@ export const answerAction: Check = {
     await visit.go("/dags");
     await page.getByTestId("dags-needs-review-filter").click();
     await shown(page.getByRole("heading", { name: "1 Dag", exact: true }));
-    await visit.open("/dags/tour_asks/runs/asks/tasks/approve/required_actions");
+    await visit.go("/dags/tour_asks/runs/asks/tasks/approve/required_actions");
     await shown(text(page, "Shall it go on?"));
     await visit.screenshot("required-action");
     await page.getByRole("button", { name: "Approve" }).click();
-    await visit.open("/dags/tour_asks/runs/asks");
+    await visit.go("/dags/tour_asks/runs/asks");
     await shown(text(page, "Success"));
     await visit.settle();
   },
@@ -30,7 +30,7 @@ export const importVariables: Check = {
   name: "import variables",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/variables");
+    await visit.go("/variables");
     await page.getByRole("button", { name: /Import Variables/i }).click();
     const variables = JSON.stringify({ imported_one: "1", imported_two: { value: "2", description: "second" } });
     await dialog(page)

@@ -86,7 +86,7 @@ export const manageVariables: Check = {
   name: "change and delete variables",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/variables");
+    await visit.go("/variables");
     const row = page.getByRole("row").filter({ hasText: "browser_variable" });
     await row.getByRole("button", { name: "Edit Variable" }).click();
     await dialog(page).locator('textarea[name="value"]').fill("changed by the browser");
@@ -108,7 +108,7 @@ export const managePools: Check = {
   name: "change and delete a pool",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/pools");
+    await visit.go("/pools");
     await page.getByPlaceholder("Search Pools").fill("browser");
     await shown(heading(page, "1 Pool"));
     await press(page, "Edit Pool");

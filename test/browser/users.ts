@@ -5,7 +5,7 @@ export const manageUsers: Check = {
   name: "manage users",
   async run(visit) {
     const { page } = visit;
-    await visit.open("/");
+    await visit.go("/");
     await page.getByRole("button", { name: "Admin" }).click();
     await page.getByRole("menuitem", { name: "Users" }).click();
     const frame = page.frameLocator("iframe");

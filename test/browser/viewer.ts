@@ -43,12 +43,13 @@ export const narrow: Check = {
   async run(visit, subject) {
     const { page } = visit;
     await page.setViewportSize({ width: 390, height: 844 });
+    await visit.open("/");
     for (const [path, words] of [
       ["/dags", subject.dagId],
       [runPath(subject), "Task Instances"],
       [taskPath(subject), subject.logLine],
     ] as const) {
-      await visit.open(path);
+      await visit.go(path);
       await shown(text(page, words));
     }
     await visit.screenshot("narrow");
