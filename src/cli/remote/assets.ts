@@ -1,18 +1,17 @@
 import type { Command } from "commander";
 import { UserError } from "../../kit/user-error.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
   confOf,
-  limitOf,
-  noteCut,
   printJson,
   runRemote,
   type Remote,
   type RemoteOptions,
 } from "./remote-command.ts";
 import { apiPath, jsonWith } from "./server.ts";
-import { tableText, timeText } from "./table.ts";
+import { timeText } from "./table.ts";
 import type { DagRun } from "./trigger.ts";
 
 interface Asset {
@@ -65,26 +64,20 @@ async function list(
   options: RemoteOptions & { pattern?: string; limit: string },
 ): Promise<void> {
   const query = { name_pattern: options.pattern };
-  const { rows, total } = await server.list<Asset>("/api/v2/assets", "assets", query, limitOf(options));
-  if (options.json) printJson(terminal, { assets: rows, total_entries: total });
-  else {
-    terminal.write(
-      tableText(
-        terminal,
-        [
-          { title: "ID", of: (asset) => asset.id },
-          { title: "NAME", of: (asset) => asset.name, colour: () => "1" },
-          { title: "URI", of: (asset) => asset.uri },
-          { title: "GROUP", of: (asset) => asset.group },
-          { title: "MADE BY", of: (asset) => asset.producing_tasks.length },
-          { title: "USED BY", of: (asset) => asset.scheduled_dags.length },
-          { title: "LAST EVENT", of: (asset) => timeText(asset.last_asset_event?.timestamp) },
-        ],
-        rows,
-      ),
-    );
-  }
-  noteCut(rows.length, total);
+  await printList<Asset>({ server, terminal }, options, {
+    path: "/api/v2/assets",
+    key: "assets",
+    query,
+    columns: [
+      { title: "ID", of: (asset) => asset.id },
+      { title: "NAME", of: (asset) => asset.name, colour: () => "1" },
+      { title: "URI", of: (asset) => asset.uri },
+      { title: "GROUP", of: (asset) => asset.group },
+      { title: "MADE BY", of: (asset) => asset.producing_tasks.length },
+      { title: "USED BY", of: (asset) => asset.scheduled_dags.length },
+      { title: "LAST EVENT", of: (asset) => timeText(asset.last_asset_event?.timestamp) },
+    ],
+  });
 }
 
 async function materialize({ server, terminal }: Remote, asked: string, options: MaterializeOptions): Promise<void> {

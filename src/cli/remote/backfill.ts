@@ -1,11 +1,10 @@
 import type { Command } from "commander";
 import { REPROCESS_BEHAVIORS } from "../../domain/backfill.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
   confOf,
-  limitOf,
-  noteCut,
   printJson,
   runRemote,
   wholeNumber,
@@ -152,25 +151,19 @@ async function list(
 ): Promise<void> {
   // The public API lists one DAG's alone.
   const query = { dag_id: options.dag, active: options.active, order_by: "-id" };
-  const { rows, total } = await server.list<Backfill>("/ui/backfills", "backfills", query, limitOf(options));
-  if (options.json) printJson(terminal, { backfills: rows, total_entries: total });
-  else {
-    terminal.write(
-      tableText(
-        terminal,
-        [
-          { title: "ID", of: (row) => row.id },
-          { title: "DAG", of: (row) => row.dag_id, colour: () => "1" },
-          { title: "FROM", of: (row) => timeText(row.from_date) },
-          { title: "TO", of: (row) => timeText(row.to_date) },
-          { title: "STATE", of: stateOf },
-          { title: "MADE", of: (row) => timeText(row.created_at) },
-        ],
-        rows,
-      ),
-    );
-  }
-  noteCut(rows.length, total);
+  await printList<Backfill>({ server, terminal }, options, {
+    path: "/ui/backfills",
+    key: "backfills",
+    query,
+    columns: [
+      { title: "ID", of: (row) => row.id },
+      { title: "DAG", of: (row) => row.dag_id, colour: () => "1" },
+      { title: "FROM", of: (row) => timeText(row.from_date) },
+      { title: "TO", of: (row) => timeText(row.to_date) },
+      { title: "STATE", of: stateOf },
+      { title: "MADE", of: (row) => timeText(row.created_at) },
+    ],
+  });
 }
 
 function stateOf({ completed_at: completed, is_paused: isPaused }: Backfill): string {

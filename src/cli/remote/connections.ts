@@ -4,11 +4,10 @@ import { UserError } from "../../kit/user-error.ts";
 import { connectionUri, parseConnectionUri, type ConnectionFields } from "./connection-uri.ts";
 import { addImportExport, deleteAll } from "./entities.ts";
 import type { EntityFile } from "./entity-file.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
-  limitOf,
-  noteCut,
   printJson,
   readInput,
   requireObject,
@@ -19,7 +18,7 @@ import {
   type RemoteOptions,
 } from "./remote-command.ts";
 import { apiPath, ServerAnswer } from "./server.ts";
-import { fieldsText, tableText } from "./table.ts";
+import { fieldsText } from "./table.ts";
 
 interface Connection extends ConnectionFields {
   connection_id: string;
@@ -222,26 +221,20 @@ async function list(
   options: RemoteOptions & { pattern?: string; limit: string },
 ): Promise<void> {
   const query = { connection_id_pattern: options.pattern };
-  const { rows, total } = await server.list<Connection>("/api/v2/connections", "connections", query, limitOf(options));
-  if (options.json) printJson(terminal, { connections: rows, total_entries: total });
-  else {
-    terminal.write(
-      tableText(
-        terminal,
-        [
-          { title: "CONNECTION", of: (row) => row.connection_id, colour: () => "1" },
-          { title: "TYPE", of: (row) => row.conn_type },
-          { title: "HOST", of: (row) => row.host },
-          { title: "PORT", of: (row) => row.port },
-          { title: "SCHEMA", of: (row) => row.schema },
-          { title: "LOGIN", of: (row) => row.login },
-          { title: "DESCRIPTION", of: (row) => row.description },
-        ],
-        rows,
-      ),
-    );
-  }
-  noteCut(rows.length, total);
+  await printList<Connection>({ server, terminal }, options, {
+    path: "/api/v2/connections",
+    key: "connections",
+    query,
+    columns: [
+      { title: "CONNECTION", of: (row) => row.connection_id, colour: () => "1" },
+      { title: "TYPE", of: (row) => row.conn_type },
+      { title: "HOST", of: (row) => row.host },
+      { title: "PORT", of: (row) => row.port },
+      { title: "SCHEMA", of: (row) => row.schema },
+      { title: "LOGIN", of: (row) => row.login },
+      { title: "DESCRIPTION", of: (row) => row.description },
+    ],
+  });
 }
 
 const FIELDS = ["conn_type", "description", "host", "login", "password", "schema", "port", "extra"];

@@ -1,13 +1,12 @@
 import type { Command } from "commander";
 import { UserError } from "../../kit/user-error.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
   collect,
   confirmed,
-  limitOf,
   note,
-  noteCut,
   printJson,
   runRemote,
   usage,
@@ -158,29 +157,23 @@ async function listDags({ server, terminal }: Remote, options: ListOptions): Pro
     last_dag_run_state: options.state,
     exclude_stale: options.stale ? false : undefined,
   };
-  const { rows, total } = await server.list<Dag>("/api/v2/dags", "dags", query, limitOf(options));
-  if (options.json) printJson(terminal, { dags: rows, total_entries: total });
-  else {
-    terminal.write(
-      tableText(
-        terminal,
-        [
-          { title: "DAG", of: (dag) => dag.dag_id, colour: () => "1" },
-          { title: "SCHEDULE", of: (dag) => dag.timetable_summary },
-          {
-            title: "PAUSED",
-            of: (dag) => (dag.is_paused ? "yes" : "no"),
-            colour: (dag) => (dag.is_paused ? "33" : undefined),
-          },
-          { title: "NEXT RUN", of: (dag) => (dag.is_paused ? null : timeText(dag.next_dagrun_run_after)) },
-          { title: "OWNERS", of: (dag) => dag.owners.join(",") },
-          { title: "TAGS", of: (dag) => dag.tags.map(({ name }) => name).join(",") },
-        ],
-        rows,
-      ),
-    );
-  }
-  noteCut(rows.length, total);
+  await printList<Dag>({ server, terminal }, options, {
+    path: "/api/v2/dags",
+    key: "dags",
+    query,
+    columns: [
+      { title: "DAG", of: (dag) => dag.dag_id, colour: () => "1" },
+      { title: "SCHEDULE", of: (dag) => dag.timetable_summary },
+      {
+        title: "PAUSED",
+        of: (dag) => (dag.is_paused ? "yes" : "no"),
+        colour: (dag) => (dag.is_paused ? "33" : undefined),
+      },
+      { title: "NEXT RUN", of: (dag) => (dag.is_paused ? null : timeText(dag.next_dagrun_run_after)) },
+      { title: "OWNERS", of: (dag) => dag.owners.join(",") },
+      { title: "TAGS", of: (dag) => dag.tags.map(({ name }) => name).join(",") },
+    ],
+  });
 }
 
 async function show({ server, terminal }: Remote, dagId: string, options: RemoteOptions): Promise<void> {
@@ -280,23 +273,17 @@ async function versions(
 ): Promise<void> {
   const path = apiPath`/api/v2/dags/${dagId}/dagVersions`;
   const query = { order_by: "-version_number" };
-  const { rows, total } = await server.list<DagVersion>(path, "dag_versions", query, limitOf(options));
-  if (options.json) printJson(terminal, { dag_versions: rows, total_entries: total });
-  else {
-    terminal.write(
-      tableText(
-        terminal,
-        [
-          { title: "VERSION", of: (version) => version.version_number },
-          { title: "MADE", of: (version) => timeText(version.created_at) },
-          { title: "BUNDLE", of: (version) => version.bundle_name },
-          { title: "BUNDLE VERSION", of: (version) => version.bundle_version },
-        ],
-        rows,
-      ),
-    );
-  }
-  noteCut(rows.length, total);
+  await printList<DagVersion>({ server, terminal }, options, {
+    path,
+    key: "dag_versions",
+    query,
+    columns: [
+      { title: "VERSION", of: (version) => version.version_number },
+      { title: "MADE", of: (version) => timeText(version.created_at) },
+      { title: "BUNDLE", of: (version) => version.bundle_name },
+      { title: "BUNDLE VERSION", of: (version) => version.bundle_version },
+    ],
+  });
 }
 
 interface ImportError {

@@ -2,11 +2,10 @@ import type { Command } from "commander";
 import type { ExactJson } from "../../kit/exact-json.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { addImportExport, deleteAll } from "./entities.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
-  limitOf,
-  noteCut,
   printJson,
   runRemote,
   wholeNumber,
@@ -14,7 +13,7 @@ import {
   type RemoteOptions,
 } from "./remote-command.ts";
 import { ServerAnswer } from "./server.ts";
-import { fieldsText, tableText } from "./table.ts";
+import { fieldsText } from "./table.ts";
 
 interface Pool {
   name: string;
@@ -85,25 +84,18 @@ export function addPoolsCommand(program: Command): void {
     .option("--limit <number>", "so many at most; 0 is all", "1000")
     .action((options: RemoteOptions & { limit: string }) =>
       runRemote(options, async ({ server, terminal }) => {
-        const { rows, total } = await server.list<Pool>("/api/v2/pools", "pools", {}, limitOf(options));
-        if (options.json) printJson(terminal, { pools: rows, total_entries: total });
-        else {
-          terminal.write(
-            tableText(
-              terminal,
-              [
-                { title: "POOL", of: (pool) => pool.name, colour: () => "1" },
-                { title: "SLOTS", of: (pool) => pool.slots },
-                { title: "OPEN", of: (pool) => pool.open_slots },
-                { title: "RUNNING", of: (pool) => pool.running_slots },
-                { title: "QUEUED", of: (pool) => pool.queued_slots },
-                { title: "DESCRIPTION", of: (pool) => pool.description },
-              ],
-              rows,
-            ),
-          );
-        }
-        noteCut(rows.length, total);
+        await printList<Pool>({ server, terminal }, options, {
+          path: "/api/v2/pools",
+          key: "pools",
+          columns: [
+            { title: "POOL", of: (pool) => pool.name, colour: () => "1" },
+            { title: "SLOTS", of: (pool) => pool.slots },
+            { title: "OPEN", of: (pool) => pool.open_slots },
+            { title: "RUNNING", of: (pool) => pool.running_slots },
+            { title: "QUEUED", of: (pool) => pool.queued_slots },
+            { title: "DESCRIPTION", of: (pool) => pool.description },
+          ],
+        });
       }),
     );
   addRemoteCommand(pools, "delete <name...>", {

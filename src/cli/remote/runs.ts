@@ -1,13 +1,12 @@
 import type { Command } from "commander";
 import { DAG_RUN_STATES } from "../../domain/states.ts";
 import { UserError } from "../../kit/user-error.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
   collect,
   confirmed,
-  limitOf,
-  noteCut,
   printJson,
   runRemote,
   usage,
@@ -169,26 +168,20 @@ async function listRuns({ server, terminal }: Remote, options: ListOptions): Pro
     order_by: "-run_after",
   };
   const path = apiPath`/api/v2/dags/${options.dag ?? "~"}/dagRuns`;
-  const { rows, total } = await server.list<DagRun>(path, "dag_runs", query, limitOf(options));
-  if (options.json) printJson(terminal, { dag_runs: rows, total_entries: total });
-  else {
-    terminal.write(
-      tableText(
-        terminal,
-        [
-          { title: "DAG", of: (run) => run.dag_id, colour: () => "1" },
-          { title: "RUN", of: (run) => run.dag_run_id },
-          { title: "STATE", of: (run) => run.state, colour: (run) => stateColour(run.state) },
-          { title: "TYPE", of: (run) => run.run_type },
-          { title: "DUE", of: (run) => timeText(run.run_after) },
-          { title: "STARTED", of: (run) => timeText(run.start_date) },
-          { title: "TOOK", of: (run) => durationText(run.duration) },
-        ],
-        rows,
-      ),
-    );
-  }
-  noteCut(rows.length, total);
+  await printList<DagRun>({ server, terminal }, options, {
+    path,
+    key: "dag_runs",
+    query,
+    columns: [
+      { title: "DAG", of: (run) => run.dag_id, colour: () => "1" },
+      { title: "RUN", of: (run) => run.dag_run_id },
+      { title: "STATE", of: (run) => run.state, colour: (run) => stateColour(run.state) },
+      { title: "TYPE", of: (run) => run.run_type },
+      { title: "DUE", of: (run) => timeText(run.run_after) },
+      { title: "STARTED", of: (run) => timeText(run.start_date) },
+      { title: "TOOK", of: (run) => durationText(run.duration) },
+    ],
+  });
 }
 
 async function clear({ server, terminal }: Remote, { dagId, runId }: RunPlace, options: ClearOptions): Promise<void> {

@@ -2,13 +2,12 @@ import type { Command } from "commander";
 import { TASK_INSTANCE_STATES } from "../../domain/states.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { addLogsCommand } from "./logs.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
   collect,
   confirmed,
-  limitOf,
-  noteCut,
   printJson,
   runRemote,
   usage,
@@ -223,10 +222,12 @@ async function instances(
   }
   const path = apiPath`/api/v2/dags/${dag}/dagRuns/${run}/taskInstances`;
   const query = { state: options.state, task_id: options.task, order_by: ["start_date", "map_index"] };
-  const { rows, total } = await server.list<TaskInstance>(path, "task_instances", query, limitOf(options));
-  if (options.json) printJson(terminal, { task_instances: rows, total_entries: total });
-  else terminal.write(tableText(terminal, COLUMNS, rows));
-  noteCut(rows.length, total);
+  await printList<TaskInstance>({ server, terminal }, options, {
+    path,
+    key: "task_instances",
+    query,
+    columns: COLUMNS,
+  });
 }
 
 async function show(

@@ -1,11 +1,10 @@
 import type { Command } from "commander";
 import { ExactObject, parseExact, pythonDumps, type ExactJson } from "../../kit/exact-json.ts";
 import { addImportExport, deleteAll } from "./entities.ts";
+import { printList } from "./list.ts";
 import {
   addGroup,
   addRemoteCommand,
-  limitOf,
-  noteCut,
   printJson,
   readInput,
   runRemote,
@@ -14,7 +13,6 @@ import {
   type RemoteOptions,
 } from "./remote-command.ts";
 import { ServerAnswer } from "./server.ts";
-import { tableText } from "./table.ts";
 
 interface Variable {
   key: string;
@@ -67,22 +65,16 @@ export function addVariablesCommand(program: Command): void {
     .action((options: RemoteOptions & { pattern?: string; limit: string }) =>
       runRemote(options, async ({ server, terminal }) => {
         const query = { variable_key_pattern: options.pattern };
-        const { rows, total } = await server.list<Variable>("/api/v2/variables", "variables", query, limitOf(options));
-        if (options.json) printJson(terminal, { variables: rows, total_entries: total });
-        else {
-          terminal.write(
-            tableText(
-              terminal,
-              [
-                { title: "KEY", of: (variable) => variable.key, colour: () => "1" },
-                { title: "VALUE", of: (variable) => variable.value },
-                { title: "DESCRIPTION", of: (variable) => variable.description },
-              ],
-              rows,
-            ),
-          );
-        }
-        noteCut(rows.length, total);
+        await printList<Variable>({ server, terminal }, options, {
+          path: "/api/v2/variables",
+          key: "variables",
+          query,
+          columns: [
+            { title: "KEY", of: (variable) => variable.key, colour: () => "1" },
+            { title: "VALUE", of: (variable) => variable.value },
+            { title: "DESCRIPTION", of: (variable) => variable.description },
+          ],
+        });
       }),
     );
   addRemoteCommand(variables, "delete <key...>", {
