@@ -117,7 +117,7 @@ const task = Type.Object(
  */
 export const PROJECT_SCHEMA = Type.Object(
   {
-    schema_version: Type.Optional(oneOf(["1.0"], "Version of this file's format.")),
+    schema_version: Type.Optional(oneOf(["1.0", "1"], "Version of this file's format.")),
     dag_id: Type.Optional(
       shaped(
         DAG_ID_PATTERN,

@@ -71,8 +71,12 @@ export const dagsList: Check = {
 /** Ticks what a list has, and deletes it through the bar that appears. */
 async function deleteTicked(visit: Visit, keys: readonly string[]): Promise<void> {
   const { page } = visit;
+  // A list that is read again forgets what was ticked.
+  await visit.settle();
   for (const key of keys) {
-    await page.getByRole("row").filter({ hasText: key }).locator('[data-part="control"]').first().click();
+    const box = page.getByRole("row").filter({ hasText: key }).locator('[data-part="control"]').first();
+    await box.click();
+    await box.and(page.locator('[data-state="checked"]')).waitFor();
   }
   await shown(text(page, `${keys.length} Selected`));
   await page.getByRole("button", { name: "Delete", exact: true }).click();

@@ -79,7 +79,7 @@ it.each([
   ["include_paths: [/etc]\n", '1:17: include_paths must be a path inside the project, not "/etc"'],
   ["exclude_paths: [a/../../b]\n", "1:17: exclude_paths must be a path inside the project"],
   ["dag_id: a b\n", "1:9: dag_id must start with a letter, a digit or _"],
-  ["schema_version: 2\n", '1:17: schema_version must be "1.0", not "2"'],
+  ["schema_version: 2\n", '1:17: schema_version must be one of 1.0, 1, not "2"'],
   ["python_version: 3.9\n", '1:17: python_version must be one of 3.10, 3.11, 3.12, 3.13, not "3.9"'],
   ["schedule: every day\n", '1:11: invalid schedule "every day": '],
   ["schedule: 5\n", '1:11: schedule must be a text, not "5"'],
