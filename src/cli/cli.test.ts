@@ -37,6 +37,7 @@ describe("leoflow", () => {
   });
 
   it.each([
+    [["server"], "error: the server is a program of its own, leoflow-server"],
     [["lit"], "error: unknown command 'lit'\n  fix: did you mean lite?"],
     [["lite", "--prot", "1"], "error: unknown option '--prot'\n  fix: did you mean --port?"],
     [["lite", "--port"], "error: option '--port <number>' argument missing\n  fix: `leoflow --help`"],

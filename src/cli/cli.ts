@@ -25,6 +25,7 @@ import { addDagsTestCommand, addRunCommand } from "./run/run.ts";
 import { newProgram, runProgram } from "./run-program.ts";
 import { addTeamsCommand } from "./teams.ts";
 import { addUpgradeCommand } from "./upgrade.ts";
+import { addServerCommand } from "./server.ts";
 import { addSetupCommand } from "./setup.ts";
 import { addUninstallCommand } from "./uninstall.ts";
 import { addVersionCommand } from "./version.ts";
@@ -68,6 +69,7 @@ export function leoflowProgram(dependencies: CliDependencies): Command {
   addConfigCommand(program);
   addDbCommand(program);
   addProjectCommands(program);
+  addServerCommand(program);
   addUpgradeCommand(program);
   addSetupCommand(program);
   addUninstallCommand(program);
