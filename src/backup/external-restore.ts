@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { UserError } from "../kit/user-error.ts";
 import { archiveEntries, type VerifiedArchive } from "./archive.ts";
@@ -250,14 +251,26 @@ function shownDatabase(url: string): string {
   }
 }
 
+/** PostgreSQL takes a moment to end a connection whose client has left. */
+const LEAVING_MS = 2_000;
+const LOOK_MS = 50;
+
 /** A server that works on the database would write into what is being replaced. */
 async function refuseUsers(client: pg.Client, database: string): Promise<void> {
-  const { rows } = await client.query<{ others: string }>(
-    `select count(*) as others from pg_stat_activity
-     where datname = current_database() and pid <> pg_backend_pid() and usename is not null`,
-  );
-  const others = Number(rows[0]?.others);
-  if (others === 0) return;
+  const until = performance.now() + LEAVING_MS;
+  let others: number;
+  for (;;) {
+    // A transaction sees the same activity as long as it lasts.
+    await client.query("select pg_stat_clear_snapshot()");
+    const { rows } = await client.query<{ others: string }>(
+      `select count(*) as others from pg_stat_activity
+       where datname = current_database() and pid <> pg_backend_pid() and usename is not null`,
+    );
+    others = Number(rows[0]?.others);
+    if (others === 0) return;
+    if (performance.now() > until) break;
+    await sleep(LOOK_MS);
+  }
   throw new UserError(`${database} is in use by ${others} other connection${others === 1 ? "" : "s"}`, {
     fix: "stop the servers that use it and run the same command again",
   });
