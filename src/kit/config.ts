@@ -118,8 +118,9 @@ export function teamSecrets(source: NodeJS.ProcessEnv = process.env): ReadonlyMa
 }
 
 /** The environment for a child process: ours, with changes; `undefined` takes a variable away. Tasks see no password. */
-export function childEnvironment(changes: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = { ...process.env };
+export function childEnvironment(changes: Record<string, string | undefined> = {}): Record<string, string> {
+  // What is not set is no key of it.
+  const env = { ...process.env } as Record<string, string>;
   delete env["LEOFLOW_ADMIN_PASSWORD"];
   delete env["LEOFLOW_PASSWORD"];
   delete env["LEOFLOW_TOKEN"];

@@ -364,11 +364,10 @@ function pythonEnvironment(airflowHome: string, multiTeam: boolean): Record<stri
     // Tasks are given those of their own team when they ask.
     ...(multiTeam ? Object.fromEntries([...teamSecrets().keys()].map((name) => [name, undefined])) : {}),
     AIRFLOW_HOME: airflowHome,
-    LEOFLOW_ADMIN_PASSWORD: undefined,
     // Airflow's own code finds the one bundle it is given (compat.py), and may not have the classes of the others.
     AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST: undefined,
   });
   // The UI's configuration page shows what is no secret, unless the user says otherwise.
   env["AIRFLOW__API__EXPOSE_CONFIG"] ??= "non-sensitive-only";
-  return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  return env;
 }

@@ -7,7 +7,7 @@ import type { CommandContext } from "../command-context.ts";
 /** What DAGs of this home find by name: of its database, and what the environment brings as Airflow reads it. */
 export async function whatIsThere(context: CommandContext): Promise<KeptNames> {
   const found = hasDatastore(context.paths) ? await ofDatabase(context) : { connections: [], variables: [], pools: [] };
-  const { connections, variables } = ofEnvironment(Object.keys(childEnvironment({})));
+  const { connections, variables } = ofEnvironment(Object.keys(childEnvironment()));
   return {
     connections: [...found.connections, ...connections],
     variables: [...found.variables, ...variables],

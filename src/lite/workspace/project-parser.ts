@@ -77,7 +77,7 @@ export async function withFileParser<T>(
       workspace: folder,
       environments: (name) => (name === "default" ? basePython : join(paths.projectVenvs, name, "bin/python")),
       versionDir: () => folder,
-      env: defined(childEnvironment({ AIRFLOW_HOME: airflowHome, LEOFLOW_ADMIN_PASSWORD: undefined })),
+      env: childEnvironment({ AIRFLOW_HOME: airflowHome }),
       idleSeconds: 60,
       graceMs: 0,
       heartbeatMs: 60_000,
@@ -145,8 +145,4 @@ function nothing(message: ToSupervisor, asked: Set<string>): Record<string, unkn
     return errorResponse("CONNECTION_NOT_FOUND", { conn_id: message["conn_id"] });
   }
   return errorResponse("GENERIC_ERROR", { message: "there is no server here" });
-}
-
-function defined(env: Record<string, string | undefined>): Record<string, string> {
-  return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
