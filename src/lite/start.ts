@@ -20,6 +20,7 @@ import type { Progress } from "./progress.ts";
 import { ensurePython, type BasePython } from "./python/base-python.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import { copyStarterInto } from "./starter.ts";
+import { undoing, type Undo } from "./undoing.ts";
 import { upgradeSchema } from "./upgrade/apply.ts";
 
 /** Everything above the database and Python: scheduler, agent, API, workspace watcher. */
@@ -73,21 +74,11 @@ export interface RunningLite {
 const CONTROL_PLANE_STOP_MS = 3_500;
 
 /** The whole start of Leoflow Lite. Whatever fails, what was started before it is stopped again. */
-export async function startLite(options: LiteOptions): Promise<RunningLite> {
-  const undo: (() => Promise<void> | void)[] = [];
-  const stop = async () => {
-    for (let step = undo.pop(); step; step = undo.pop()) await step();
-  };
-  try {
-    const started = await start(options, undo);
-    return { ...started, stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+export function startLite(options: LiteOptions): Promise<RunningLite> {
+  return undoing((undo) => start(options, undo));
 }
 
-async function start(options: LiteOptions, undo: (() => Promise<void> | void)[]): Promise<Omit<RunningLite, "stop">> {
+async function start(options: LiteOptions, undo: Undo): Promise<Omit<RunningLite, "stop">> {
   const { environment, progress, signal } = options;
   const paths = resolvePaths(environment.home);
   const held = await acquireHomeLock(paths.lock);
@@ -175,7 +166,7 @@ interface PostgresStart {
 async function startPostgres(
   options: LiteOptions,
   { paths, kit, toolchain, created, onReadable }: PostgresStart,
-  undo: (() => Promise<void> | void)[],
+  undo: Undo,
 ): Promise<DatabaseConfig> {
   const { environment, progress, signal } = options;
   const { logger } = kit;

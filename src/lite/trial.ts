@@ -15,6 +15,7 @@ import type { Progress } from "./progress.ts";
 import { ensurePython } from "./python/base-python.ts";
 import { Toolchain } from "./python/toolchain.ts";
 import type { StartControlPlane } from "./start.ts";
+import { undoing, type Undo } from "./undoing.ts";
 
 const LOOK_MS = 200;
 
@@ -41,21 +42,15 @@ export interface Trial {
 export async function startTrial(options: TrialOptions): Promise<Trial | null> {
   const lock = await homeLock(options);
   if (lock === null) return null;
-  const undo: (() => Promise<void> | void)[] = [() => lock.release()];
-  const stop = async () => {
-    for (let step = undo.pop(); step; step = undo.pop()) await step();
-  };
-  try {
-    return { ...(await start(options, undo)), stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  return await undoing((undo) => {
+    undo.push(() => lock.release());
+    return start(options, undo);
+  });
 }
 
 async function start(
   { environment, paths, logger, progress, startControlPlane, signal }: TrialOptions,
-  undo: (() => Promise<void> | void)[],
+  undo: Undo,
 ): Promise<Omit<Trial, "stop">> {
   const { runtimeDir } = environment;
   await finishRestore({ paths, logger, progress, runtimeDir, signal });
