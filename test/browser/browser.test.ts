@@ -33,6 +33,7 @@ beforeAll(async () => {
   visit = await startVisit({
     baseUrl: lite.base,
     screenshots: process.env["LEOFLOW_TEST_SCREENSHOTS"],
+    slowness: Number(process.env["LEOFLOW_TEST_SLOWNESS"] ?? 0),
   });
 });
 

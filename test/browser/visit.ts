@@ -36,6 +36,8 @@ export interface VisitOptions {
   baseUrl: string;
   /** Where pictures of the pages go; none are taken without it. */
   screenshots?: string | undefined;
+  /** How many times slower the pages' own code runs: shows which checks hope for speed. */
+  slowness?: number | undefined;
 }
 
 // Pages with a live run ask again every second; that is quiet enough.
@@ -61,6 +63,10 @@ export async function startVisit(options: VisitOptions): Promise<Visit> {
     timezoneId: "UTC",
   });
   const page = await context.newPage();
+  if (options.slowness) {
+    const session = await context.newCDPSession(page);
+    await session.send("Emulation.setCPUThrottlingRate", { rate: options.slowness });
+  }
   const found: string[] = [];
   const pending = new Set<Request>();
   let lastChange = Date.now();
