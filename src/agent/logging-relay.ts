@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import type { Socket } from "node:net";
+import { encodeReply } from "../domain/task-frame.ts";
 import type { AgentSocket } from "./agent-socket.ts";
-import { encodeReply } from "./frames.ts";
 
 /**
  * Opens a logs connection, sends the reply frame (argv, hex) with the connection's descriptor over fd 3, and ends. Node has

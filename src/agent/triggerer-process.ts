@@ -1,13 +1,14 @@
 import type { Socket } from "node:net";
 import type { Reply, ToSupervisor } from "../domain/task-execution.ts";
 import { RawJson } from "../domain/task-execution.ts";
+import { decodeRequest, encodeReply, genericError } from "../domain/task-frame.ts";
 import type { RunTrigger, TaskEndState, TriggerReport } from "../domain/trigger.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { fromJsonText } from "../kit/json-text.ts";
 import { formatInstant } from "../kit/instant.ts";
 import type { Kit } from "../kit/service.ts";
 import type { ChildExit, ForkedChild } from "./forked-child.ts";
-import { decodeRequest, encodeReply, FrameSplitter, genericError } from "./frames.ts";
+import { FrameSplitter } from "./frames.ts";
 import { maskAsAsked, maskWhatWasFetched } from "./reply-secrets.ts";
 import { SecretMasker } from "./secret-masker.ts";
 import type { TriggerLogs } from "./trigger-logs.ts";

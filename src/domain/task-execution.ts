@@ -1,6 +1,8 @@
 import type { JsonText } from "../kit/json-text.ts";
 import type { Instant } from "../kit/instant.ts";
 
+export { RawJson } from "../kit/json-text.ts";
+
 /**
  * What a supervisor of one running task asks of the control plane. The local agent calls it in-process; the HTTP Execution
  * API calls the same implementation. Message and reply shapes are Airflow's (`airflow.sdk.execution_time.comms`, 3.3.2).
@@ -36,15 +38,6 @@ export type HeartbeatAnswer = "alive" | "not_found" | "gone" | "running_elsewher
 export interface ToSupervisor {
   type: string;
   [field: string]: unknown;
-}
-
-/** JSON that must reach Python as it was: the codec writes it to msgpack telling 1 from 1.0. */
-export class RawJson {
-  readonly text: JsonText;
-
-  constructor(text: JsonText) {
-    this.text = text;
-  }
 }
 
 /** `body` answers (null: empty answer); `error` raises AirflowRuntimeError in the task. Bodies may hold RawJson anywhere. */

@@ -13,3 +13,12 @@ export function toJsonText(value: unknown): JsonText {
 export function fromJsonText<T = JsonValue>(text: JsonText): T {
   return JSON.parse(text) as T;
 }
+
+/** JSON that must reach Python as it was: the codec writes it to msgpack telling 1 from 1.0. */
+export class RawJson {
+  readonly text: JsonText;
+
+  constructor(text: JsonText) {
+    this.text = text;
+  }
+}

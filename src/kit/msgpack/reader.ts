@@ -1,5 +1,5 @@
-import type { JsonText } from "../kit/json-text.ts";
-import { instantFromMicros } from "../kit/instant.ts";
+import type { JsonText } from "../json-text.ts";
+import { instantFromMicros } from "../instant.ts";
 import { JsonOutput } from "./json-output.ts";
 
 /** Reads msgpack, either as JavaScript values or, for what user code made, as JSON text that tells 1 from 1.0. */

@@ -1,5 +1,5 @@
-import type { JsonText } from "../kit/json-text.ts";
-import type { MsgpackWriter } from "./msgpack-writer.ts";
+import type { JsonText } from "../json-text.ts";
+import type { MsgpackWriter } from "./writer.ts";
 
 const NUMBER = /^-?(?:Infinity|(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)$/;
 const QUOTE = 0x22;

@@ -1,5 +1,5 @@
-import { RawJson } from "../domain/task-execution.ts";
-import { writeJsonText } from "./json-to-msgpack.ts";
+import { RawJson } from "../json-text.ts";
+import { writeJsonText } from "./from-json.ts";
 
 /** Writes msgpack. Numbers without a fraction become integers; `RawJson` keeps what its text says, so 1.0 stays a float. */
 export class MsgpackWriter {

@@ -4,9 +4,10 @@ import { describe, expect, it } from "vitest";
 import { RawJson } from "../domain/task-execution.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { testPython } from "../../test/support/python.ts";
-import { decodeRequest, encodeReply, FrameSplitter } from "./frames.ts";
-import { MsgpackReader } from "./msgpack-reader.ts";
-import { MsgpackWriter } from "./msgpack-writer.ts";
+import { decodeRequest, encodeReply } from "../domain/task-frame.ts";
+import { FrameSplitter } from "./frames.ts";
+import { MsgpackReader } from "../kit/msgpack/reader.ts";
+import { MsgpackWriter } from "../kit/msgpack/writer.ts";
 
 function toMsgpack(value: unknown): Buffer {
   const writer = new MsgpackWriter();
