@@ -9,6 +9,8 @@ import type { Workload } from "./workload.ts";
  *    later request about one is refused unless that is still so: what a lost agent says late changes nothing.
  * 2. A lease is a deadline, not a promise: a try that was leased and not started within `LEASE_MS` is leased to the next who asks.
  * 3. Every request may be sent again: starts, exits and log pieces are idempotent, messages are repeated under their number.
+ * 4. 401: the token is none any more. 410: the session is lost, the agent ends what it runs and opens another. 404 below `/tasks/{id}`:
+ *    that try is not this session's. 409: a gap in a log. 507: the server's disk is full. No answer, 429 and other 5xx: send it again.
  */
 export const AGENT_PATH = "/api/leoflow/agent";
 
@@ -40,6 +42,8 @@ export interface AgentWelcome {
   agent: string;
   queues: string[];
   serverVersion: string;
+  /** The server's `AGENT_LOST_MS`. An agent that was not answered for so long ends what it runs: it may run elsewhere by then. */
+  lostAfterMs: number;
 }
 
 /**
@@ -59,7 +63,8 @@ export interface LeaseAnswer {
 
 /** `POST {AGENT_PATH}/sessions/{sessionId}/heartbeat`: a sign of life of the session and of every task it runs. */
 export interface AgentHeartbeat {
-  tasks: { id: string; pid: number }[];
+  /** pid null: leased and not started yet (files, packages, Python are being made ready), which renews the lease. */
+  tasks: { id: string; pid: number | null }[];
 }
 
 export interface AgentHeartbeatAnswer {
@@ -82,16 +87,23 @@ export type AgentStartAnswer = StartAnswer;
  */
 export const MESSAGE_TYPE = "application/msgpack";
 
+// `POST {AGENT_PATH}/sessions/{sessionId}/messages`: the same for a DAG file that is imported on an agent, before any task: what it
+// asks for (Variables, Connections), answered as for a parse.
+
 /** `POST {AGENT_PATH}/sessions/{sessionId}/tasks/{id}/exit`: 204. */
 export type AgentExit = ProcessExit;
 
 /**
  * `PUT {AGENT_PATH}/sessions/{sessionId}/tasks/{id}/log?offset=N`: bytes of the try's log from N on. Bytes that the server has are
- * passed over; a gap is 409 with the size it has. What was acknowledged is in the server's file.
+ * passed over; a gap is 409 with the size it has. What was acknowledged is in the server's file. An agent begins with an empty piece at
+ * 0, and goes on from the size it is told: a try that was deferred has a log already.
  */
 export interface LogAnswer {
   size: number;
 }
 
-/** `GET {AGENT_PATH}/versions/{digest}`: the files of a DAG version as a gzipped tar archive; `digest` is Workload.archiveDigest. */
+/**
+ * `GET {AGENT_PATH}/versions/{digest}`: the files of a DAG version as a gzipped tar archive, its `.leoflow-version.json` among them;
+ * `digest` is Workload.archiveDigest.
+ */
 export const VERSION_TYPE = "application/gzip";
