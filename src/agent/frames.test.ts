@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { RawJson } from "../domain/task-execution.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import { testPython } from "../../test/support/python.ts";
-import { decodeRequest, encodeReply } from "../domain/task-frame.ts";
+import { decodeReply, decodeRequest, encodeReply, encodeRequest } from "../domain/task-frame.ts";
 import { FrameSplitter } from "./frames.ts";
 import { MsgpackReader } from "../kit/msgpack/reader.ts";
 import { MsgpackWriter } from "../kit/msgpack/writer.ts";
@@ -121,6 +121,25 @@ describe("frames", () => {
     expect(decodeRequest(request({ next_kwargs: null, type: "DeferTask" })).message?.["next_kwargs"]).toBeNull();
     // A variable's value is a string, not JSON.
     expect(decodeRequest(request({ type: "PutVariable", value: "text" })).message?.["value"]).toBe("text");
+  });
+
+  it("of requests and replies pass through an agent as they were", () => {
+    const message = { type: "SetXCom", key: "k", map_index: -1, value: raw('{"a": [1.0, 2, null]}') };
+    expect(decodeRequest(encodeRequest(3, message))).toEqual({ id: 3, message });
+    const body = {
+      type: "XComResult",
+      key: "k",
+      value: raw('{"1.0": 60.0, "n": 9007199254740993}'),
+      seconds: 1.5,
+      ok: true,
+    };
+    const { id, reply } = decodeReply(encodeReply(3, { body }).subarray(4));
+    expect(id).toBe(3);
+    expect(reply).toEqual({ body: { ...body, seconds: raw("1.5") } });
+    expect(decodeReply(encodeReply(3, reply).subarray(4)).reply).toEqual(reply);
+    for (const other of [{ body: null }, { error: { type: "ErrorResponse", error: "X", detail: null } }]) {
+      expect(decodeReply(encodeReply(0, other).subarray(4)).reply).toEqual(other);
+    }
   });
 
   it("are cut from the stream wherever it is cut", () => {

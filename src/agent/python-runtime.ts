@@ -24,6 +24,8 @@ export interface PythonRuntimeDeps {
   execution: TaskExecution;
   /** Answers what a DAG file asks for while it is parsed or imported (Variables, Connections). */
   parseHandler: (message: ToSupervisor) => Promise<Reply>;
+  /** Makes sure that this machine has what the task needs (files, packages). Why it cannot is why the task could not start. */
+  prepare?: (workload: Workload) => Promise<void>;
 }
 
 export interface PythonRuntimeConfig {
@@ -43,6 +45,8 @@ export interface PythonRuntimeConfig {
   idleSeconds: number;
   graceMs: number;
   heartbeatMs: number;
+  /** By which the control plane knows this machine; its own name if left out. */
+  hostname?: string;
   timetables?: Partial<TimetableAskerConfig>;
   warmTimeoutMs?: number;
 }
@@ -77,7 +81,7 @@ export class PythonRuntime implements Service, CallbackHost {
   #renewal: Promise<void> = Promise.resolve();
   readonly #timetables: TimetableAsker;
   readonly #oom = new OomCounter();
-  readonly #user = { hostname: hostname(), unixname: userInfo().username };
+  readonly #user: { hostname: string; unixname: string };
   #agent: AgentSocket | null = null;
   #temporaryDir: string | null = null;
   #idleTimer: NodeJS.Timeout | null = null;
@@ -88,6 +92,7 @@ export class PythonRuntime implements Service, CallbackHost {
     this.#kit = kit;
     this.#deps = deps;
     this.#config = config;
+    this.#user = { hostname: config.hostname ?? hostname(), unixname: userInfo().username };
     this.#timetables = new TimetableAsker(
       { control: (environment) => this.#base(environment).control(), handle: deps.parseHandler },
       { ...DEFAULT_TIMETABLE_ASKER, ...config.timetables },
@@ -203,6 +208,7 @@ export class PythonRuntime implements Service, CallbackHost {
 
   /** Python that is killed under a start costs no try: another one forks the child. */
   async #takeChild(workload: Workload): Promise<ForkedChild> {
+    await this.#deps.prepare?.(workload);
     for (let attempt = 1; ; attempt++) {
       const zygote = this.#zygote(workload);
       try {

@@ -73,6 +73,29 @@ export function encodeReply(id: number, reply: Reply): Buffer {
   return frame;
 }
 
+/** Decodes `[id, body, error]`. Fields that are neither text, true, false nor None are RawJson, so that 1.0 stays a float. */
+export function decodeReply(frame: Buffer): { id: number; reply: Reply } {
+  const reader = new MsgpackReader(frame);
+  reader.header("array");
+  const id = reader.value() as number;
+  const body = fieldsOf(reader, frame);
+  const error = fieldsOf(reader, frame);
+  return { id, reply: error ? { error } : { body } };
+}
+
+function fieldsOf(reader: MsgpackReader, frame: Buffer): Record<string, unknown> | null {
+  if (reader.isNil()) return reader.value() as null;
+  const fields: Record<string, unknown> = {};
+  const count = reader.header("map");
+  for (let i = 0; i < count; i++) {
+    const key = reader.key();
+    const byte = frame[reader.position] as number;
+    const isPlain = (byte >= 0xa0 && byte <= 0xc3) || (byte >= 0xd9 && byte <= 0xdb);
+    fields[key] = isPlain ? reader.value() : new RawJson(reader.json());
+  }
+  return fields;
+}
+
 /** What a failure of ours looks like to the task: AirflowRuntimeError with the message. */
 export function genericError(error: unknown): Reply {
   return {

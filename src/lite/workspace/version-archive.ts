@@ -20,7 +20,8 @@ import { markerFor } from "./bundles-in-workspace.ts";
 import { isMissing, parentOf } from "./discovery.ts";
 import { PROJECT_FILE } from "./project-file.ts";
 
-const MANIFEST = ".leoflow-version.json";
+/** Beside the files of a version: what they are, and what leoflow.yaml says of the DAG. */
+export const VERSION_MANIFEST = ".leoflow-version.json";
 const TEMPORARY = ".tmp-";
 /** Data files that an import reads are pinned when they look like configuration and are small; a task may write the others. */
 const CONFIGURATION = new Set([
@@ -57,7 +58,7 @@ export type ArchiveOutcome = { kind: "archived"; digest: string } | { kind: "cha
 /** What is linkable in each folder, for links that are refreshed in one go. */
 export type Listings = Map<string, readonly string[]>;
 
-interface Manifest extends VersionSources {
+export interface VersionManifest extends VersionSources {
   /** What is copied, with its content's SHA-256. */
   pinned: [string, string][];
 }
@@ -96,7 +97,7 @@ export class VersionArchive {
     }
     const pinned = [...contents].map(([relPath, content]): [string, string] => [relPath, sha256(content)]);
     const digest = digestOf(pinned);
-    const manifest: Manifest = { ...sources, pinned };
+    const manifest: VersionManifest = { ...sources, pinned };
     if (await exists(join(this.#root, digest))) {
       await this.#writeManifest(join(this.#root, digest), manifest);
       await this.refreshLinks(digest);
@@ -176,7 +177,7 @@ export class VersionArchive {
       .sort((a, b) => compare(a.relPath, b.relPath));
   }
 
-  async #create(digest: string, contents: ReadonlyMap<string, Buffer>, manifest: Manifest): Promise<void> {
+  async #create(digest: string, contents: ReadonlyMap<string, Buffer>, manifest: VersionManifest): Promise<void> {
     const temporary = join(this.#root, TEMPORARY + newId());
     try {
       await mkdir(temporary, { recursive: true });
@@ -196,7 +197,7 @@ export class VersionArchive {
 
   async #link(archive: string, pinned: readonly string[], listings: Listings): Promise<void> {
     const folders = foldersOf(pinned);
-    const own = new Set([...pinned, ...folders, MANIFEST]);
+    const own = new Set([...pinned, ...folders, VERSION_MANIFEST]);
     for (const folder of folders) {
       const live = listings.get(folder) ?? (await this.#linkable(folder));
       listings.set(folder, live);
@@ -204,7 +205,7 @@ export class VersionArchive {
       for (const entry of present) {
         const relPath = posix.join(folder, entry.name);
         const foreign = !entry.isSymbolicLink() && !own.has(relPath) && entry.name !== "__pycache__";
-        if (foreign && !entry.name.startsWith(MANIFEST)) await this.#handBack(archive, relPath);
+        if (foreign && !entry.name.startsWith(VERSION_MANIFEST)) await this.#handBack(archive, relPath);
       }
       const linked = new Set(present.filter((entry) => entry.isSymbolicLink()).map(({ name }) => name));
       const occupied = new Set(present.map(({ name }) => name));
@@ -237,25 +238,25 @@ export class VersionArchive {
     return names.filter((name) => name !== "__pycache__" && !this.#isDagFile(posix.join(folder, name)));
   }
 
-  async #readManifest(digest: string): Promise<Manifest | null> {
+  async #readManifest(digest: string): Promise<VersionManifest | null> {
     try {
-      return JSON.parse(await readFile(join(this.#root, digest, MANIFEST), "utf8")) as Manifest;
+      return JSON.parse(await readFile(join(this.#root, digest, VERSION_MANIFEST), "utf8")) as VersionManifest;
     } catch {
       return null;
     }
   }
 
-  async #writeManifest(archive: string, manifest: Manifest): Promise<void> {
+  async #writeManifest(archive: string, manifest: VersionManifest): Promise<void> {
     const { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned } = manifest;
-    const temporary = join(archive, `${MANIFEST}.${newId()}`);
+    const temporary = join(archive, `${VERSION_MANIFEST}.${newId()}`);
     const all = { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned };
     await writeFile(temporary, JSON.stringify(all));
-    await rename(temporary, join(archive, MANIFEST));
+    await rename(temporary, join(archive, VERSION_MANIFEST));
   }
 }
 
 /** Content address: the hash over sorted paths and their contents' hashes. */
-function digestOf(pinned: readonly [string, string][]): string {
+export function digestOf(pinned: readonly [string, string][]): string {
   const lines = [...pinned].sort(([a], [b]) => compare(a, b)).map(([relPath, hash]) => `${hash}  ${relPath}\n`);
   return sha256(lines.join(""));
 }
