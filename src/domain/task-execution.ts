@@ -23,6 +23,8 @@ export interface WorkerProcess {
   unixname: string;
   pid: number;
   startDate: Instant;
+  /** The agent session that has the try. It is refused what it has no more; left out by an executor of the server itself. */
+  workerId?: string;
 }
 
 export type StartAnswer =

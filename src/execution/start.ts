@@ -10,7 +10,12 @@ import { writeJson } from "./json-writer.ts";
 
 /** `PATCH /task-instances/{id}/run`. */
 export async function startTask(x: ExecutionContext, id: string, worker: WorkerProcess): Promise<StartAnswer> {
-  const row = await startTaskInstance(x.deps.database.pool, { id, ...worker, now: x.kit.clock.now() });
+  const row = await startTaskInstance(x.deps.database.pool, {
+    id,
+    ...worker,
+    workerId: worker.workerId ?? null,
+    now: x.kit.clock.now(),
+  });
   if (!row) return { kind: "refused", reason: "not_found", previousState: null };
   if (!row.started) return { kind: "refused", reason: "invalid_state", previousState: row.previous_state };
   if (row.previous_state !== "running") {

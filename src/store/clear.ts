@@ -203,14 +203,14 @@ export async function archiveTries(trx: Transaction<Schema>, ids: readonly strin
   await sql`
     insert into task_instance_history (id, dag_run_id, dag_id, task_id, map_index, state, try_number, max_tries,
       task_display_name, operator, custom_operator_name, pool, pool_slots, queue, executor, executor_config, priority_weight,
-      dag_version_id, scheduled_dttm, queued_dttm, start_date, end_date, duration, hostname, unixname, pid, retry_reason,
+      dag_version_id, scheduled_dttm, queued_dttm, start_date, end_date, duration, hostname, unixname, pid, worker_id, retry_reason,
       trigger_id, trigger_timeout, next_method, next_kwargs, rendered_map_index, rendered_fields, note, note_user_id)
     select ti.id, ti.dag_run_id, ti.dag_id, ti.task_id, ti.map_index,
       case when ti.state in ('success', 'failed', 'skipped', 'upstream_failed', 'removed') then ti.state else 'failed' end,
       ti.try_number, ti.max_tries, ti.task_display_name, ti.operator, ti.custom_operator_name, ti.pool, ti.pool_slots, ti.queue,
       ti.executor, ti.executor_config, ti.priority_weight, ti.dag_version_id, ti.scheduled_dttm, ti.queued_dttm, ti.start_date,
       coalesce(ended.at, ti.end_date), coalesce(extract(epoch from ended.at - ti.start_date), ti.duration), ti.hostname,
-      ti.unixname, ti.pid, ti.retry_reason, ti.trigger_id, ti.trigger_timeout, ti.next_method, ti.next_kwargs,
+      ti.unixname, ti.pid, ti.worker_id, ti.retry_reason, ti.trigger_id, ti.trigger_timeout, ti.next_method, ti.next_kwargs,
       ti.rendered_map_index, rendered.rendered_fields, ti.note, ti.note_user_id
     from task_instance ti
     left join rendered_task_instance_fields rendered using (dag_run_id, task_id, map_index)
@@ -272,7 +272,7 @@ async function renewTries(
       operator = case when known then fresh.operator else ti.operator end,
       custom_operator_name = case when known then fresh.custom_operator_name else ti.custom_operator_name end,
       scheduled_dttm = null, queued_dttm = null, start_date = null, end_date = null, duration = null,
-      last_heartbeat_at = null, hostname = '', pid = null, worker_id = null, wake_at = null, retry_delay_override = null,
+      last_heartbeat_at = null, hostname = '', pid = null, worker_id = null, lease_until = null, wake_at = null, retry_delay_override = null,
       retry_reason = null, trigger_id = null, trigger_timeout = null, next_method = null, next_kwargs = null,
       note = case when ${note !== null} then ${noteText} else ti.note end,
       note_user_id = case when ${note !== null} then ${noteText === null ? null : note?.userId} else ti.note_user_id end,

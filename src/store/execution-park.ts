@@ -16,14 +16,14 @@ const retryStatement = prepared<SettledRow>(
   ), archived as (
     insert into task_instance_history (id, dag_run_id, dag_id, task_id, map_index, state, try_number, max_tries,
       task_display_name, operator, custom_operator_name, pool, pool_slots, queue, executor, executor_config, priority_weight,
-      dag_version_id, scheduled_dttm, queued_dttm, start_date, end_date, duration, hostname, unixname, pid, retry_reason,
+      dag_version_id, scheduled_dttm, queued_dttm, start_date, end_date, duration, hostname, unixname, pid, worker_id, retry_reason,
       trigger_id, trigger_timeout, next_method, next_kwargs, rendered_map_index, rendered_fields, note, note_user_id)
     select live.id, live.dag_run_id, live.dag_id, live.task_id, live.map_index, 'failed', live.try_number, live.max_tries,
       live.task_display_name, live.operator, live.custom_operator_name, live.pool, live.pool_slots, live.queue, live.executor,
       live.executor_config, live.priority_weight, live.dag_version_id, live.scheduled_dttm, live.queued_dttm,
       coalesce(live.start_date, $3::timestamptz), $3::timestamptz,
       extract(epoch from $3::timestamptz - coalesce(live.start_date, $3::timestamptz)), live.hostname, live.unixname, live.pid,
-      $6::text, live.trigger_id, live.trigger_timeout, live.next_method, live.next_kwargs,
+      live.worker_id, $6::text, live.trigger_id, live.trigger_timeout, live.next_method, live.next_kwargs,
       coalesce($7::text, live.rendered_map_index), f.rendered_fields, live.note, live.note_user_id
     from live left join rendered_task_instance_fields f
       on f.dag_run_id = live.dag_run_id and f.task_id = live.task_id and f.map_index = live.map_index
@@ -39,7 +39,7 @@ const retryStatement = prepared<SettledRow>(
       id = $2::uuid, state = 'up_for_retry', end_date = $3::timestamptz,
       duration = extract(epoch from $3::timestamptz - coalesce(ti.start_date, $3::timestamptz)), wake_at = $4::timestamptz,
       retry_delay_override = $5::double precision, retry_reason = $6::text, next_method = null, next_kwargs = null,
-      trigger_id = null, trigger_timeout = null, rendered_map_index = coalesce($7::text, ti.rendered_map_index),
+      worker_id = null, lease_until = null, trigger_id = null, trigger_timeout = null, rendered_map_index = coalesce($7::text, ti.rendered_map_index),
       updated_at = $8::timestamptz
     from live where ti.id = live.id
     returning ${SETTLED_COLUMNS}, $6::text as reason

@@ -25,16 +25,17 @@ const startStatement = prepared<StartRow>(
   "execution-start",
   `with live as (
     select id, state, dag_run_id, dag_id, task_id, map_index, try_number, max_tries, start_date, next_method, next_kwargs,
-      hostname, unixname, pid
+      hostname, unixname, pid, worker_id
     from task_instance where id = $1::uuid for update
   ), started as (
     update task_instance as ti set
       state = 'running', hostname = $2::text, unixname = $3::text, pid = $4::integer,
       start_date = case when live.next_method is null then $5::timestamptz else coalesce(live.start_date, $5::timestamptz) end,
       end_date = null, duration = null, last_heartbeat_at = $6::timestamptz, wake_at = null, retry_delay_override = null,
+      worker_id = $7::text, lease_until = null,
       retry_reason = null, updated_at = $6::timestamptz
     from live
-    where ti.id = live.id and (
+    where ti.id = live.id and ($7::text is null or live.worker_id = $7::text) and (
       live.state in ('queued', 'restarting')
       or (live.state = 'running' and live.hostname = $2::text and live.unixname = $3::text and live.pid = $4::integer))
     returning ti.id, ti.start_date
@@ -64,10 +65,12 @@ export interface Starting {
   pid: number;
   startDate: Instant;
   now: Instant;
+  /** The agent session that starts it, which must have it; null: an executor of this process. */
+  workerId: string | null;
 }
 
 /** queued or restarting → running, with all that the task's context needs. null when there is no such task instance. */
 export async function startTaskInstance(pool: Pool, start: Starting): Promise<StartRow | null> {
-  const values = [start.id, start.hostname, start.unixname, start.pid, start.startDate, start.now];
+  const values = [start.id, start.hostname, start.unixname, start.pid, start.startDate, start.now, start.workerId];
   return (await startStatement(pool, values))[0] ?? null;
 }

@@ -131,7 +131,7 @@ async function setStates(
     update task_instance ti set
       state = ${state}, start_date = coalesce(ti.start_date, ${now}), end_date = coalesce(ti.end_date, ${now}),
       duration = extract(epoch from coalesce(ti.end_date, ${now}) - coalesce(ti.start_date, ${now})),
-      wake_at = null, trigger_id = null, trigger_timeout = null, next_method = null, next_kwargs = null, worker_id = null,
+      wake_at = null, trigger_id = null, trigger_timeout = null, next_method = null, next_kwargs = null,
       updated_at = ${now}
     from (select id, state from task_instance where id = any(${ids}::uuid[])) as old
     where ti.id = old.id

@@ -1,6 +1,7 @@
 import type { Generated, GeneratedAlways } from "kysely";
 import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
+import type { AgentSchema } from "./schema-agents.ts";
 import type { AssetSchema } from "./schema-assets.ts";
 import type { BackfillSchema } from "./schema-backfills.ts";
 import type { CallbackSchema } from "./schema-callbacks.ts";
@@ -9,7 +10,7 @@ import type { UserSchema } from "./schema-users.ts";
 import type { DagRunState, DagRunType, TaskInstanceState } from "../domain/states.ts";
 
 /** The tables of migrations/, as Kysely sees them. `json` columns are text: see kit/json-text.ts. */
-export interface Schema extends AssetSchema, BackfillSchema, CallbackSchema, TeamSchema, UserSchema {
+export interface Schema extends AgentSchema, AssetSchema, BackfillSchema, CallbackSchema, TeamSchema, UserSchema {
   dag: DagTable;
   dag_tag: DagTagTable;
   dag_version: DagVersionTable;
@@ -169,7 +170,10 @@ export interface TaskInstanceTable {
   hostname: Generated<string>;
   unixname: Generated<string>;
   pid: number | null;
+  /** The agent session that has it. */
   worker_id: string | null;
+  /** Queued: until when it is worker_id's to start. */
+  lease_until: Instant | null;
   wake_at: Instant | null;
   retry_delay_override: number | null;
   retry_reason: string | null;
@@ -211,6 +215,7 @@ export interface TaskInstanceHistoryTable {
   hostname: Generated<string>;
   unixname: Generated<string>;
   pid: number | null;
+  worker_id: string | null;
   retry_reason: string | null;
   trigger_id: number | null;
   trigger_timeout: Instant | null;

@@ -1,0 +1,116 @@
+import { sql, type Selectable } from "kysely";
+import { newId } from "../kit/ids.ts";
+import type { Instant } from "../kit/instant.ts";
+import type { Database } from "./database.ts";
+import { prepared, type Pool } from "./execution-statement.ts";
+import type { AgentTokenTable } from "./schema-agents.ts";
+
+/** A token as others may see it, and how many processes work under it. */
+export type AgentTokenRow = Omit<Selectable<AgentTokenTable>, "jti"> & { sessions: number };
+
+/** By name. */
+export async function listAgentTokens(db: Database): Promise<AgentTokenRow[]> {
+  const { rows } = await sql<AgentTokenRow>`
+    select t.name, t.queues, t.created_at, t.created_by, t.expires_at,
+      greatest(t.last_seen_at, max(s.last_seen_at)) as last_seen_at, count(s.id)::integer as sessions
+    from agent_token t left join agent_session s using (jti) group by t.jti order by t.name`.execute(db);
+  return rows;
+}
+
+export interface NewAgentToken {
+  jti: string;
+  name: string;
+  queues: readonly string[];
+  createdBy: string | null;
+  expiresAt: Instant | null;
+}
+
+/** False where the name is taken. */
+export async function createAgentToken(db: Database, token: NewAgentToken): Promise<boolean> {
+  const { jti, name, queues, createdBy, expiresAt } = token;
+  const made = await db
+    .insertInto("agent_token")
+    .values({ jti, name, queues: [...queues], created_by: createdBy, expires_at: expiresAt, last_seen_at: null })
+    .onConflict((conflict) => conflict.column("name").doNothing())
+    .executeTakeFirst();
+  return (made.numInsertedOrUpdatedRows ?? 0n) > 0n;
+}
+
+/** Ends the token and every session under it. False where there is none of this name. */
+export async function deleteAgentToken(db: Database, name: string): Promise<boolean> {
+  const gone = await db.deleteFrom("agent_token").where("name", "=", name).executeTakeFirst();
+  return gone.numDeletedRows > 0n;
+}
+
+/** Queues whose tasks agents run: those of valid tokens, and how many of each one's agents are connected. */
+export async function agentQueues(db: Database, now: Instant): Promise<{ queue: string; sessions: number }[]> {
+  const { rows } = await sql<{ queue: string; sessions: number }>`
+    select queue, count(s.id)::integer as sessions
+    from agent_token t cross join lateral unnest(t.queues) queue
+    left join agent_session s on s.jti = t.jti and queue = any(s.queues)
+    where t.expires_at is null or t.expires_at > ${now}::timestamptz
+    group by queue`.execute(db);
+  return rows;
+}
+
+const tokenStatement = prepared<{ name: string; queues: string[] }>(
+  "agent-token",
+  `select name, queues from agent_token where jti = $1::text and (expires_at is null or expires_at > $2::timestamptz)`,
+);
+
+/** undefined: revoked, expired, or never there. */
+export async function findAgentToken(
+  pool: Pool,
+  jti: string,
+  now: Instant,
+): Promise<{ name: string; queues: string[] } | undefined> {
+  return (await tokenStatement(pool, [jti, now]))[0];
+}
+
+export interface NewSession {
+  jti: string;
+  queues: readonly string[];
+  hostname: string;
+  unixname: string;
+  pid: number;
+  version: string;
+  concurrency: number;
+  now: Instant;
+}
+
+/** Returns the session's id; null where the token was revoked meanwhile. */
+export async function openSession(pool: Pool, session: NewSession): Promise<string | null> {
+  const { jti, queues, hostname, unixname, pid, version, concurrency, now } = session;
+  const { rows } = await pool.query<{ id: string }>(
+    `with seen as (update agent_token set last_seen_at = $9 where jti = $2 returning jti)
+    insert into agent_session (id, jti, queues, hostname, unixname, pid, version, concurrency, started_at, last_seen_at)
+    select $1, jti, $3, $4, $5, $6, $7, $8, $9, $9 from seen returning id`,
+    [newId(), jti, queues, hostname, unixname, pid, version, concurrency, now],
+  );
+  return rows[0]?.id ?? null;
+}
+
+/** The agent leaves: what it leased is free at once, what it runs is lost. False where the session was over. */
+export async function closeSession(pool: Pool, id: string, jti: string): Promise<boolean> {
+  const { rowCount } = await pool.query(
+    `with gone as (delete from agent_session where id = $1::uuid and jti = $2::text returning id),
+    freed as (
+      update task_instance ti set worker_id = null, lease_until = null from gone
+      where ti.state = 'queued' and ti.worker_id = gone.id::text
+    ) select id from gone`,
+    [id, jti],
+  );
+  return (rowCount ?? 0) > 0;
+}
+
+/** Ends the sessions that gave no sign of life since `before`; returns their ids. */
+export async function endSilentSessions(pool: Pool, before: Instant): Promise<string[]> {
+  const { rows } = await pool.query<{ id: string }>(
+    `with gone as (delete from agent_session where last_seen_at < $1::timestamptz returning id, jti, last_seen_at),
+    seen as (
+      update agent_token t set last_seen_at = greatest(t.last_seen_at, gone.last_seen_at) from gone where t.jti = gone.jti
+    ) select id from gone`,
+    [before],
+  );
+  return rows.map(({ id }) => id);
+}
