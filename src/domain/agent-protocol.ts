@@ -11,6 +11,7 @@ import type { Workload } from "./workload.ts";
  * 3. Every request may be sent again: starts, exits and log pieces are idempotent, messages are repeated under their number.
  * 4. 401: the token is none any more. 410: the session is lost, the agent ends what it runs and opens another. 404 below `/tasks/{id}`:
  *    that try is not this session's. 409: a gap in a log. 507: the server's disk is full. No answer, 429 and other 5xx: send it again.
+ * 5. `DELETE {AGENT_PATH}/sessions/{sessionId}` (204): the agent has left; what it still had is lost at once.
  */
 export const AGENT_PATH = "/api/leoflow/agent";
 
