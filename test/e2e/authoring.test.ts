@@ -198,7 +198,7 @@ describe("compile and build", () => {
     expect(readFileSync(join(files, "old.json"), "utf8")).toBe("old");
   });
 
-  // No builder works on this machine: what is called, and what lies in the context, is recorded by a program of that name.
+  // A builder needs an image to begin with, from outside: what is called, and what lies in the context, is recorded by a program of that name.
   it("calls buildah with the project's files and a generated Containerfile", async () => {
     write("image/dag.py", dagFile("image", "1"));
     write(
@@ -208,17 +208,16 @@ describe("compile and build", () => {
     expect(await done("build", "image", "--print-containerfile")).toContain("FROM python:3.11-slim\n");
     write(
       "bin/buildah",
-      `#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "$@" > ${files}/buildah.args\neval "cp -r \\"\\$$#\\" ${files}/context"\n`,
+      `#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "$@" > ${files}/buildah.$1\n[ "$1" = push ] && echo sha256:1234 > "$3" && exit 0\necho progress\neval "cp -r \\"\\$$#\\" ${files}/context"\n`,
     );
     chmodSync(join(files, "bin/buildah"), 0o755);
-    const { code, out } = await leoflow(["build", "image", "--dag-version", "v 1"], {
-      PATH: `${files}/bin:${process.env["PATH"]}`,
-    });
+    const PATH = `${files}/bin:${process.env["PATH"]}`;
+    const { code, out } = await leoflow(["build", "image", "--dag-version", "v 1"], { PATH });
     expect({ code, out }).toEqual({
       code: 0,
-      out: 'Building ghcr.io/acme/image:v-1 with buildah ...\nBuilt ghcr.io/acme/image:v-1 (dag_id "image", version v 1)\n',
+      out: 'Built ghcr.io/acme/image:v-1 (dag_id "image", version v 1)\n',
     });
-    expect(readFileSync(join(files, "buildah.args"), "utf8")).toMatch(
+    expect(readFileSync(join(files, "buildah.build"), "utf8")).toMatch(
       /^build --file \S+\/Containerfile --tag ghcr\.io\/acme\/image:v-1 --platform linux\/arm64 \S+\n$/,
     );
     const containerfile = readFileSync(join(files, "context/Containerfile"), "utf8");
@@ -226,6 +225,14 @@ describe("compile and build", () => {
     expect(containerfile).toContain('LABEL "team"="etl"');
     expect(readdirSync(join(files, "context/project"))).toEqual(["dag.py", "leoflow.yaml"]);
     expect(readFileSync(join(files, "context/requirements.txt"), "utf8")).toContain("apache-airflow");
+    expect(await leoflow(["build", "image", "--dag-version", "v 1", "--push"], { PATH })).toMatchObject({
+      code: 0,
+      out: 'Built and pushed ghcr.io/acme/image:v-1@sha256:1234 (dag_id "image", version v 1)\n',
+    });
+    const deployed = await leoflow(["deploy", "image", "--yes", "--push", "--json"], { PATH });
+    expect(JSON.parse(deployed.out)).toMatchObject([{ dag_id: "image", state: "registered" }]);
+    expect(deployed.err).toContain("progress\n");
+    await done("dags", "delete", "image", "--yes");
     const none = await leoflow(["build", "image"], { PATH: join(files, "nothing") });
     expect(none).toMatchObject({
       code: 1,

@@ -1,10 +1,11 @@
-import { spawn } from "node:child_process";
-import { copyFile, cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { UserError } from "../../kit/user-error.ts";
 import { environmentName } from "../../lite/workspace/project-environments.ts";
-import { usage, type Local } from "../remote/remote-command.ts";
+import { note, usage, type Local } from "../remote/remote-command.ts";
 import { compileProject, type Compiled } from "./compile.ts";
 import { containerfile } from "./containerfile.ts";
 import { withParser } from "./parsed-dag.ts";
@@ -14,6 +15,7 @@ export interface BuildOptions {
   image?: string;
   dagVersion?: string;
   builder?: string;
+  push?: boolean;
   printContainerfile?: boolean;
 }
 
@@ -30,11 +32,11 @@ export async function build(local: Local, path: string, options: BuildOptions): 
   if (options.image === undefined && registry?.url === undefined && registry?.image_name === undefined) throw unnamed();
   const builder = options.builder ?? (await findBuilder());
   const compiled = await withParser(local, (parser) => compileProject(parser, path, options));
-  await buildCompiled(local, compiled, { ...options, builder });
+  local.terminal.write(`${await buildCompiled(local, compiled, { ...options, builder })}\n`);
 }
 
-/** The same, of what was compiled already. */
-export async function buildCompiled(local: Local, compiled: Compiled, options: BuildOptions): Promise<void> {
+/** The same, of what was compiled already; its progress goes to stderr. Says what was made. */
+export async function buildCompiled(local: Local, compiled: Compiled, options: BuildOptions): Promise<string> {
   const { project, json } = compiled;
   if (json.image === null) throw unnamed();
   const builder = options.builder ?? (await findBuilder());
@@ -47,12 +49,35 @@ export async function buildCompiled(local: Local, compiled: Compiled, options: B
     if (!dockerfile) await fillContext(local, compiled, context);
     const args = ["build", "--file", file, "--tag", json.image];
     if (platforms) args.push("--platform", platforms.join(","));
-    local.terminal.write(`Building ${json.image} with ${builder} ...\n`);
+    note(`building ${json.image} with ${builder} ...`);
     await run(builder, [...args, folder]);
+    const what = `(dag_id "${json.dag_id}", version ${json.dag_version})`;
+    if (!options.push) return `Built ${json.image} ${what}`;
+    note(`pushing ${json.image} ...`);
+    const digest = await pushImage(builder, json.image, join(context, "digest"));
+    return `Built and pushed ${json.image}@${digest} ${what}`;
   } finally {
     await rm(context, { recursive: true, force: true });
   }
-  local.terminal.write(`Built ${json.image} (dag_id "${json.dag_id}", version ${json.dag_version})\n`);
+}
+
+/** Sends it to its registry, with the login that the builder has. Gives the digest under which it is there. */
+async function pushImage(builder: string, image: string, digestFile: string): Promise<string> {
+  if (builder === "buildah") {
+    await run(builder, ["push", "--digestfile", digestFile, image]);
+    return (await readFile(digestFile, "utf8")).trim();
+  }
+  await run(builder, ["push", image]);
+  const pushed = await promisify(execFile)(builder, [
+    "image",
+    "inspect",
+    "--format",
+    '{{join .RepoDigests "\\n"}}',
+    image,
+  ]);
+  const digest = /@(sha256:[0-9a-f]{64})$/m.exec(pushed.stdout)?.[1];
+  if (digest === undefined) throw new UserError(`${builder} does not tell under which digest ${image} was pushed`);
+  return digest;
 }
 
 async function fillContext({ paths }: Local, { project, json }: Compiled, context: string): Promise<void> {
@@ -97,10 +122,10 @@ function answers(program: string): Promise<boolean> {
   });
 }
 
-/** Its output is the user's to see. */
+/** Its output is the user's to see, and none of the command's own. */
 async function run(program: string, args: readonly string[]): Promise<void> {
   const code = await new Promise<number | null>((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ["ignore", "inherit", "inherit"] });
+    const child = spawn(program, args, { stdio: ["ignore", process.stderr, process.stderr] });
     child.once("error", (error: NodeJS.ErrnoException) => {
       reject(
         error.code === "ENOENT"

@@ -20,6 +20,7 @@ export interface DeployOptions extends RemoteOptions {
   dagVersion?: string;
   image?: string;
   builder?: string;
+  push?: boolean;
 }
 
 const DEEPEST = 5;
@@ -42,7 +43,10 @@ export async function deploy(remote: Remote, what: string, options: DeployOption
   const done: (Registration & { run_id?: string })[] = [];
   for (const one of compiled) {
     const { image } = one.json;
-    if (image !== null && !options.skipBuild) await buildCompiled({ ...local, terminal }, one, options);
+    if (image !== null && !options.skipBuild) {
+      const built = await buildCompiled({ ...local, terminal }, one, options);
+      if (!options.json) terminal.write(`${built}\n`);
+    }
     const registered: Registration & { run_id?: string } = await register(server, versionOf(one));
     if (!options.json) terminal.write(registrationText(server, registered));
     if (options.trigger) {

@@ -94,10 +94,15 @@ function addBuildCommand(program: Command): void {
     .option("--image <name>", "name of the image (default: made of registry in leoflow.yaml)")
     .option("--dag-version <text>", "name of this version (default: what git describes, else dev)")
     .addOption(command.createOption("--builder <name>", "what to build with").choices(BUILDERS))
+    .option("--push", "then push it to its registry, with the builder's own login")
     .option("--print-containerfile", "print what would be built, and build nothing")
     .addHelpText(
       "after",
-      examplesText(["leoflow build sales --image ghcr.io/acme/sales:1.4.0", "leoflow build --print-containerfile"]),
+      examplesText([
+        "leoflow build sales --image ghcr.io/acme/sales:1.4.0",
+        "leoflow build sales --push",
+        "leoflow build --print-containerfile",
+      ]),
     )
     .action((path: string | undefined, options: BuildOptions) =>
       runLocal(async (local) => {
@@ -144,6 +149,7 @@ function addDeployCommand(program: Command): void {
     .option("--trigger", "then unpause the DAG and start a run")
     .option("-y, --yes", "ask nothing")
     .option("--skip-build", "build no image")
+    .option("--push", "push the image to its registry, with the builder's own login")
     .option("--image <name>", "name of the image (default: made of registry in leoflow.yaml)")
     .option("--dag-version <text>", "name of this version (default: what git describes, else dev)")
     .addOption(command.createOption("--builder <name>", "what to build with").choices(BUILDERS))
