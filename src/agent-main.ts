@@ -1,3 +1,3 @@
-import { announceMissingProgram } from "./cli/missing-program.ts";
+import { runAgentCli } from "./cli/agent-cli.ts";
 
-announceMissingProgram("leoflow-agent", "the worker for Kubernetes");
+process.exit(await runAgentCli(process.argv.slice(2)));

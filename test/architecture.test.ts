@@ -12,10 +12,11 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   scheduler: ["kit", "domain", "store"],
   execution: ["kit", "domain", "store"],
   executors: ["kit", "domain", "store", "agent"],
-  api: ["kit", "domain", "store"],
+  api: ["kit", "domain", "store", "execution"],
   backup: ["kit", "store"],
   lite: ["kit", "domain", "store", "agent", "scheduler", "execution", "executors", "api", "backup"],
-  cli: ["kit", "domain", "store", "lite", "api", "backup"],
+  worker: ["kit", "domain", "agent", "executors", "lite"],
+  cli: ["kit", "domain", "store", "lite", "api", "backup", "worker"],
 };
 
 /** Which npm packages each folder may use at run time. */
@@ -30,6 +31,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2", "yaml"],
   backup: ["pg", "age-encryption"],
   lite: ["pg", "yaml", "prom-client"],
+  worker: [],
   cli: ["commander", "yaml"],
 };
 

@@ -86,12 +86,28 @@ describe("bin/", () => {
     );
   });
 
-  it("leoflow-agent says its version, and that it does not exist yet", () => {
+  it("leoflow-agent says its version, and what it lacks", () => {
     buildIfStale();
-    const run = (...args: string[]) => spawnSync(process.execPath, [join(bin, "leoflow-agent"), ...args]);
-    expect(run("--version").stdout.toString()).toBe(`${programVersion}\n`);
-    const { status, stderr } = run();
-    expect(status).toBe(2);
-    expect(stderr.toString()).toContain("error: this release has no leoflow-agent");
+    const folder = mkdtempSync(join(tmpdir(), "leoflow-test-"));
+    const empty = join(folder, "token");
+    writeFileSync(empty, "");
+    const run = (...args: string[]) =>
+      spawnSync(process.execPath, [join(bin, "leoflow-agent"), ...args], {
+        encoding: "utf8",
+        env: { ...process.env, LEOFLOW_HOME: folder, LEOFLOW_SERVER: "", LEOFLOW_AGENT_TOKEN: "" },
+      });
+    expect(run("--version").stdout).toBe(`${programVersion}\n`);
+    expect(run("--help").stdout).toContain("Examples:\n  leoflow-agent --server https://");
+    const server = ["--server", "http://127.0.0.1:1"];
+    for (const [args, text] of [
+      [[], "error: the agent has no server\n  fix: name it with --server https://"],
+      [["--server", "localhost:8088"], 'error: the server "localhost:8088" is not an http or https address'],
+      [server, "error: the agent has no token\n  fix: make one on the server with `leoflow auth create-agent-token`"],
+      [[...server, "--token-file", empty], `error: the token file ${empty} is empty`],
+      [[...server, "--token-file", join(folder, "none")], "error: cannot read the token file"],
+    ] as const) {
+      expect(run(...args)).toMatchObject({ status: 2, stderr: expect.stringContaining(text) as string });
+    }
+    rmSync(folder, { recursive: true });
   });
 });

@@ -20,6 +20,8 @@ export interface Environment {
   server: string | undefined;
   /** A user's token for it. */
   token: string | undefined;
+  /** An agent's token for its server. */
+  agentToken: string | undefined;
   /** Who signs in to it. */
   userName: string | undefined;
   /** Of a user that is made, changed or signs in. */
@@ -67,6 +69,7 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     adminPassword: source["LEOFLOW_ADMIN_PASSWORD"] || undefined,
     server: text("LEOFLOW_SERVER") ?? text("LEOFLOW_SERVER_URL"),
     token: text("LEOFLOW_TOKEN"),
+    agentToken: text("LEOFLOW_AGENT_TOKEN"),
     userName: text("LEOFLOW_USERNAME"),
     userPassword: source["LEOFLOW_PASSWORD"] || undefined,
     dockerVolume: text("LEOFLOW_DOCKER_VOLUME"),
@@ -124,6 +127,7 @@ export function childEnvironment(changes: Record<string, string | undefined> = {
   delete env["LEOFLOW_ADMIN_PASSWORD"];
   delete env["LEOFLOW_PASSWORD"];
   delete env["LEOFLOW_TOKEN"];
+  delete env["LEOFLOW_AGENT_TOKEN"];
   delete env["LEOFLOW_DATABASE_URL"];
   delete env["LEOFLOW_BACKUP_PASSPHRASE"];
   for (const [name, value] of Object.entries(changes)) {
