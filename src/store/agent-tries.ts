@@ -102,12 +102,19 @@ export async function releaseLeases(pool: Pool, sessionId: string, ids: readonly
   );
 }
 
-const beatStatement = prepared<{ id: string; ended: { id: string; answer: Exclude<HeartbeatAnswer, "alive"> }[] }>(
+export interface BeatAnswer {
+  /** What the session serves. */
+  queues: string[];
+  /** Its tries that are not to go on. */
+  ended: { id: string; answer: Exclude<HeartbeatAnswer, "alive"> }[];
+}
+
+const beatStatement = prepared<BeatAnswer & { id: string }>(
   "agent-beat",
   `with seen as (
     update agent_session s set last_seen_at = $3::timestamptz
     from (select * from unnest($1::uuid[], $2::text[]) as a(id, jti)) as asked
-    where s.id = asked.id and s.jti = asked.jti returning s.id
+    where s.id = asked.id and s.jti = asked.jti returning s.id, s.queues
   ), told as (
     select b.session, b.id, b.pid from unnest($4::uuid[], $5::uuid[], $6::integer[]) as b(session, id, pid)
     join seen on seen.id = b.session
@@ -120,7 +127,7 @@ const beatStatement = prepared<{ id: string; ended: { id: string; answer: Exclud
     where ti.id = told.id and ti.worker_id = told.session::text and ti.state is not distinct from 'queued'
       and told.pid is null
   )
-  select seen.id, coalesce((
+  select seen.id, seen.queues, coalesce((
     select json_agg(json_build_object('id', told.id, 'answer', case
         when ti.id is null then case when h.id is null then 'not_found' else 'gone' end
         when ti.worker_id is distinct from told.session::text or ti.state = 'running' then 'running_elsewhere'
@@ -140,15 +147,12 @@ export interface Beat {
   tasks: readonly { id: string; pid: number | null }[];
 }
 
-/**
- * Signs of life of sessions and of what they run, each session once. Answers with those of its tries that are not to go on;
- * null for a session that is over.
- */
+/** Signs of life of sessions and of what they run, each session once. null for a session that is over. */
 export async function recordBeats(
   pool: Pool,
   beats: readonly Beat[],
   { now, leaseUntil }: { now: Instant; leaseUntil: Instant },
-): Promise<({ id: string; answer: Exclude<HeartbeatAnswer, "alive"> }[] | null)[]> {
+): Promise<(BeatAnswer | null)[]> {
   const tasks = beats.flatMap(({ sessionId, tasks }) => tasks.map((task) => ({ ...task, sessionId })));
   const rows = await beatStatement(pool, [
     beats.map(({ sessionId }) => sessionId),
@@ -159,8 +163,14 @@ export async function recordBeats(
     tasks.map(({ pid }) => pid),
     leaseUntil,
   ]);
-  const ended = new Map(rows.map((row) => [row.id, row.ended]));
-  return beats.map(({ sessionId }) => ended.get(sessionId) ?? null);
+  const answers = new Map(rows.map((row) => [row.id, row]));
+  return beats.map(({ sessionId }) => answers.get(sessionId) ?? null);
+}
+
+/** Which of these sessions are not over. */
+export async function livingSessions(pool: Pool, ids: readonly string[]): Promise<Set<string>> {
+  const { rows } = await pool.query<{ id: string }>(`select id from agent_session where id = any($1::uuid[])`, [ids]);
+  return new Set(rows.map(({ id }) => id));
 }
 
 export interface HeldTry {

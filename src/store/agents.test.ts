@@ -64,7 +64,7 @@ describe("tokens", () => {
   it("are found while they are valid, and name the queues that agents serve", async () => {
     expect(await findAgentToken(t.pool, jti, NOON)).toMatchObject({ queues: [queue] });
     await session();
-    expect(await agentQueues(t.db, NOON)).toContainEqual({ queue, sessions: 1 });
+    expect((await agentQueues(t.db, NOON)).queues).toContainEqual({ queue, sessions: 1 });
     const mine = (await listAgentTokens(t.db)).find(({ queues }) => queues.includes(queue));
     expect(mine).toMatchObject({ sessions: 1, last_seen_at: NOON, expires_at: null });
     const again = { jti: newId(), name: mine?.name ?? "", queues: ["x"], createdBy: null, expiresAt: null };
@@ -74,7 +74,7 @@ describe("tokens", () => {
     await createAgentToken(t.db, brief);
     expect(await findAgentToken(t.pool, brief.jti, NOON)).toBeDefined();
     expect(await findAgentToken(t.pool, brief.jti, later(2))).toBeUndefined();
-    expect((await agentQueues(t.db, later(2))).map((row) => row.queue)).not.toContain("brief");
+    expect((await agentQueues(t.db, later(2))).queues.map((row) => row.queue)).not.toContain("brief");
   });
 
   it("end with all their sessions", async () => {
@@ -125,7 +125,9 @@ describe("leases", () => {
     const [one, two] = [await session(), await session()];
     await lease(one, 1);
     const beat = { sessionId: one, jti, tasks: [{ id, pid: null }] };
-    expect(await recordBeats(t.pool, [beat], { now: later(10), leaseUntil: later(25) })).toEqual([[]]);
+    expect(await recordBeats(t.pool, [beat], { now: later(10), leaseUntil: later(25) })).toMatchObject([
+      { queues: [queue], ended: [] },
+    ]);
     expect(await lease(two, 1, { now: later(16), until: later(31) })).toEqual([]);
   });
 
@@ -153,9 +155,9 @@ describe("signs of life", () => {
     const over = { sessionId: newId(), jti, tasks };
     const stolen = { sessionId: two, jti: newId(), tasks: [] };
     const at = { now: later(30), leaseUntil: later(45) };
-    const [ended, ...others] = await recordBeats(t.pool, [{ sessionId: one, jti, tasks }, over, stolen], at);
+    const [told, ...others] = await recordBeats(t.pool, [{ sessionId: one, jti, tasks }, over, stolen], at);
     expect(others).toEqual([null, null]);
-    expect(ended?.toSorted((a, b) => (a.answer < b.answer ? -1 : 1))).toEqual([
+    expect(told?.ended.toSorted((a, b) => (a.answer < b.answer ? -1 : 1))).toEqual([
       { id: nobody, answer: "not_found" },
       { id: mine, answer: "not_running" },
       { id: taken, answer: "running_elsewhere" },

@@ -42,15 +42,23 @@ export async function deleteAgentToken(db: Database, name: string): Promise<bool
   return gone.numDeletedRows > 0n;
 }
 
-/** Queues whose tasks agents run: those of valid tokens, and how many of each one's agents are connected. */
-export async function agentQueues(db: Database, now: Instant): Promise<{ queue: string; sessions: number }[]> {
-  const { rows } = await sql<{ queue: string; sessions: number }>`
-    select queue, count(s.id)::integer as sessions
-    from agent_token t cross join lateral unnest(t.queues) queue
-    left join agent_session s on s.jti = t.jti and queue = any(s.queues)
-    where t.expires_at is null or t.expires_at > ${now}::timestamptz
-    group by queue`.execute(db);
-  return rows;
+export interface AgentQueues {
+  /** Those whose tasks agents alone run, as valid tokens name them, and how many sessions serve each. */
+  queues: { queue: string; sessions: number }[];
+  sessions: number;
+}
+
+export async function agentQueues(db: Database, now: Instant): Promise<AgentQueues> {
+  const { rows } = await sql<AgentQueues>`
+    select (select count(*)::integer from agent_session) as sessions, coalesce((
+      select json_agg(q) from (
+        select queue, count(s.id)::integer as sessions
+        from agent_token t cross join lateral unnest(t.queues) queue
+        left join agent_session s on s.jti = t.jti and queue = any(s.queues)
+        where t.expires_at is null or t.expires_at > ${now}::timestamptz
+        group by queue
+      ) q), '[]')::jsonb as queues`.execute(db);
+  return rows[0] as AgentQueues;
 }
 
 const tokenStatement = prepared<{ name: string; queues: string[] }>(
