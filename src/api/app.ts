@@ -11,6 +11,7 @@ import Fastify, {
 import { databaseSnapshot } from "../store/database-snapshot.ts";
 import { revokeToken } from "../store/revoked-tokens.ts";
 import { findLogin, recordLogin, tokenStanding } from "../store/users.ts";
+import { agentRoutes } from "./agent/index.ts";
 import { registerAuthentication } from "./auth/authenticate.ts";
 import { LoginLimiter } from "./auth/login-limiter.ts";
 import { PasswordCheck } from "./auth/password.ts";
@@ -119,6 +120,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   publicRoutes(app, context);
   uiRoutes(app, context);
   userRoutes(app, context, config);
+  if (context.agents) agentRoutes(app, context, config, context.agents);
   const cacheDir = config.cacheDir ?? join(tmpdir(), "leoflow-cache");
   openApiRoutes(app, context, { cacheDir });
   const packedDir = join(cacheDir, "ui");

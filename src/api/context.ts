@@ -8,6 +8,7 @@ import type { Role } from "../domain/user.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
 import type { Database } from "../store/database.ts";
+import type { AgentService } from "./agent/agent-service.ts";
 import type { OpenDagFile } from "./leoflow/dag-file-contract.ts";
 import type { PushedProjects } from "./leoflow/pushed-dags-contract.ts";
 import type { WorkspaceFiles } from "./leoflow/files-contract.ts";
@@ -59,6 +60,8 @@ export interface ApiContext {
   reparse(relativeFileloc: string): void;
   /** Runs a small Python request in the base venv: provider lists, hook metadata, connection tests. */
   python(request: { kind: string; [field: string]: unknown }): Promise<unknown>;
+  /** What agents on other machines work with, where this server takes them. */
+  agents?: AgentService;
   /** Airflow's `[core] multi_team`: users see what their teams own, and what nobody owns. */
   multiTeam?: boolean;
 }

@@ -23,6 +23,8 @@ export const AGENT_HEARTBEAT_MS = 5_000;
 export const AGENT_LOST_MS = 45_000;
 /** How long a server holds a lease request that it has nothing for. */
 export const LEASE_WAIT_MS = 20_000;
+/** The longest piece of a log. */
+export const LOG_PIECE_BYTES = 1024 * 1024;
 
 /** `POST {AGENT_PATH}/sessions`. */
 export interface AgentHello {
@@ -52,7 +54,7 @@ export interface AgentWelcome {
  * newer of two requests of one session ends the older one with an empty answer.
  */
 export interface LeaseRequest {
-  /** How many more tasks it can take. */
+  /** How many more tasks it can take; 0 waits for `ended` alone. */
   free: number;
 }
 

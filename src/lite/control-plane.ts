@@ -7,11 +7,14 @@ import { PythonRuntime } from "../agent/python-runtime.ts";
 import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
 import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
+import { AGENT_LOST_MS } from "../domain/agent-protocol.ts";
 import { EventBus } from "../domain/events.ts";
 import { PARALLELISM } from "../domain/slots.ts";
 import { AssetWatchers } from "../execution/asset-watchers.ts";
 import { createExecutionContext, createTaskExecution } from "../execution/task-execution.ts";
 import { DeferredTasks } from "../execution/trigger-outcomes.ts";
+import { AgentExecutor } from "../executors/agents/agent-executor.ts";
+import { QueueRouter } from "../executors/agents/queue-router.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment, MULTI_TEAM_VARIABLE, teamSecrets } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
@@ -25,6 +28,7 @@ import { RunCreator } from "../scheduler/run-creator.ts";
 import { Scheduler } from "../scheduler/scheduler.ts";
 import { SlowTick } from "../scheduler/slow-tick.ts";
 import { TriggerFeeder } from "../scheduler/trigger-feeder.ts";
+import { takeFromAgent } from "../store/agent-tries.ts";
 import { createDagRun } from "../store/dag-run-creation.ts";
 import { VersionCache } from "../store/dag-versions.ts";
 import { openDatabase } from "../store/database.ts";
@@ -139,7 +143,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       workspace: config.workspace,
     },
   );
-  const executor = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
+  const local = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
+  const agents = new AgentExecutor(kit, database);
+  const executor = new QueueRouter(local, agents);
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
 
   const runCreator = new RunCreator(kit, { db, bus, versions, askTimetable: timetables.ask });
@@ -166,7 +172,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     kit,
     {
       db,
-      held: () => executor.held(),
+      held: () => local.held(),
+      agents: {
+        serves: (queue) => agents.serves(queue),
+        take: (id) => takeFromAgent(database.pool, id),
+        lostMs: AGENT_LOST_MS,
+      },
       settle: (id, exit) => execution.exited(id, exit),
       logEnd: (ti, reason) =>
         appendToTaskLog(
@@ -237,6 +248,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
       python: (request) => runtime.request(request),
+      agents: { pool: database.pool, execution, executor: agents, versionsDir: paths.versions },
       multiTeam,
     },
     {
@@ -270,6 +282,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     { name: "full DAGs", everyMs: TICK_MS, run: () => assetRuns.check() },
     { name: "updated assets", everyMs: MINUTE_MS, run: () => assetRuns.runOnce() },
     { name: "backfills", everyMs: TICK_MS, run: () => backfillFinisher.runOnce() },
+    { name: "agents", everyMs: TICK_MS, run: () => agents.runOnce() },
     { name: "reaper", everyMs: TICK_MS, run: () => reaper.runOnce() },
     { name: "callbacks", everyMs: TICK_MS, run: () => callbacks.runner.runOnce() },
     { name: "answers", everyMs: TICK_MS, run: () => inputTimeouts.runOnce() },
@@ -324,7 +337,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       },
       { jobId: triggererJob, startGraceSeconds: 5 },
     );
-    await start(executor);
+    await start(local);
+    await start(agents);
     await app.listen({ port: options.port, host: options.host });
     started.push({ stop: () => app.close() });
     await start(scheduler);

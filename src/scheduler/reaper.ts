@@ -8,6 +8,15 @@ export interface ReaperDeps {
   db: Database;
   /** Tries that an executor of this process holds. */
   held(): ReadonlySet<string>;
+  /** Left out where there are no agents. */
+  agents?: {
+    /** Whether tries of this queue wait for an agent. */
+    serves(queue: string): boolean;
+    /** From now on the session that has this try is refused. */
+    take(id: string): Promise<void>;
+    /** A try that an agent gave no sign of life of for this long is lost. */
+    lostMs: number;
+  };
   /** TaskExecution.exited: retries or fails the try. */
   settle(id: string, exit: ProcessExit): Promise<void>;
   /** Writes the last line of a lost try's log; nobody else is left to do it. */
@@ -25,10 +34,12 @@ export interface ReaperConfig {
 
 const LOST_ON_RESTART = "lost: Leoflow stopped while this task was running";
 const LOST_HEARTBEAT = "lost: its worker gave no sign of life";
+const LOST_AGENT = "lost: the agent that ran it was not heard any more";
 
 /**
  * Finds tries whose process is gone without a word, so that no task stays "running" or "queued" for ever.
- * What the executor of this very process holds is never touched: it reports by itself.
+ * What the executor of this very process holds is never touched: it reports by itself. Agents live on when Leoflow ends: what they run
+ * goes on, and is lost, as for Airflow's workers, when their signs of life stop.
  */
 export class Reaper {
   readonly #kit: Kit;
@@ -47,7 +58,7 @@ export class Reaper {
   async adoptAfterRestart(): Promise<{ lost: number; requeued: number }> {
     const counts = { lost: 0, requeued: 0 };
     for (const row of await executingTaskInstances(this.#deps.db)) {
-      if (this.#deps.held().has(row.id)) continue;
+      if (this.#deps.held().has(row.id) || this.#isAgents(row)) continue;
       if (row.state === "queued") {
         this.#deps.requeue(row.id, row.dag_run_id);
         counts.requeued++;
@@ -68,6 +79,10 @@ export class Reaper {
       if (held.has(row.id)) continue;
       const since = this.#unheldSince.get(row.id) ?? now;
       unheld.set(row.id, since);
+      if (this.#isAgents(row)) {
+        if (this.#agentIsLost(row, since, now)) await this.#loseAgents(row);
+        continue;
+      }
       if (row.state === "queued") {
         if (now - since >= this.#config.queuedTimeoutMs) this.#deps.requeue(row.id, row.dag_run_id);
       } else {
@@ -76,6 +91,22 @@ export class Reaper {
       }
     }
     this.#unheldSince = unheld;
+  }
+
+  /** Queued: agents lease it from its row. */
+  #isAgents({ state, queue, worker_id }: ExecutingRow): boolean {
+    return state === "queued" ? (this.#deps.agents?.serves(queue) ?? false) : worker_id !== null;
+  }
+
+  #agentIsLost({ state, session_lives, last_heartbeat_at }: ExecutingRow, since: number, now: number): boolean {
+    if (state === "queued") return false;
+    const lastSign = Math.max(since, last_heartbeat_at === null ? 0 : instantMs(last_heartbeat_at));
+    return !session_lives || now - lastSign >= (this.#deps.agents?.lostMs ?? this.#config.heartbeatTimeoutMs);
+  }
+
+  async #loseAgents(row: ExecutingRow): Promise<void> {
+    await this.#deps.agents?.take(row.id);
+    await this.#settle(row, LOST_AGENT);
   }
 
   async #settle(row: ExecutingRow, reason: string, withLeoflow = false): Promise<void> {

@@ -14,6 +14,11 @@ export interface ExecutingRow {
   state: TaskInstanceState;
   queued_dttm: Instant | null;
   last_heartbeat_at: Instant | null;
+  queue: string;
+  /** The agent session that has it; null: an executor of the server. */
+  worker_id: string | null;
+  /** Whether that session is not over. */
+  session_lives: boolean;
 }
 
 /** Every try that some process should hold: few rows, found by a partial index. */
@@ -23,6 +28,8 @@ export async function executingTaskInstances(db: Database): Promise<ExecutingRow
     .innerJoin("dag_run", "dag_run.id", "ti.dag_run_id")
     .select(["ti.id", "ti.dag_run_id", "ti.dag_id", "dag_run.run_id", "ti.task_id", "ti.map_index", "ti.try_number"])
     .select(["ti.queued_dttm", "ti.last_heartbeat_at", sql<TaskInstanceState>`ti.state`.as("state")])
+    .select(["ti.worker_id", sql<string>`coalesce(ti.queue, 'default')`.as("queue")])
+    .select(sql<boolean>`exists (select from agent_session s where s.id::text = ti.worker_id)`.as("session_lives"))
     .where("ti.state", "in", ["queued", "running", "restarting"])
     .execute();
 }
