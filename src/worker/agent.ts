@@ -20,7 +20,7 @@ import { LeaseLoop } from "./lease-loop.ts";
 import { LogShipper } from "./log-shipper.ts";
 import { ProjectPackages } from "./project-packages.ts";
 import { RemoteExecution } from "./remote-execution.ts";
-import { Pauses, reasonOf, ServerClient } from "./server-client.ts";
+import { reasonOf, ServerClient } from "./server-client.ts";
 import { openSession, refusal, type Session } from "./session.ts";
 import { VERSION_LIMITS, VersionFiles } from "./version-files.ts";
 
