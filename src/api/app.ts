@@ -23,6 +23,7 @@ import { registerCompression } from "./compression.ts";
 import type { ApiContext } from "./context.ts";
 import { answerError } from "./error-answers.ts";
 import { unprocessable } from "./errors.ts";
+import { agentTokenRoutes } from "./leoflow/agent-tokens.ts";
 import { leoflowRoutes } from "./leoflow/index.ts";
 import { userRoutes } from "./leoflow/users.ts";
 import { openApiRoutes } from "./openapi.ts";
@@ -120,6 +121,7 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   publicRoutes(app, context);
   uiRoutes(app, context);
   userRoutes(app, context, config);
+  agentTokenRoutes(app, context, config);
   if (context.agents) agentRoutes(app, context, config, context.agents);
   const cacheDir = config.cacheDir ?? join(tmpdir(), "leoflow-cache");
   openApiRoutes(app, context, { cacheDir });

@@ -84,6 +84,36 @@ describe("leoflow auth", () => {
     expect(readFileSync(join(home.home, "logs/leoflow.log"), "utf8")).not.toContain(password);
   });
 
+  it("makes, shows and revokes tokens for agents, of a Lite that runs", async () => {
+    const made = await auth(["create-agent-token", "box", "--queues", "gpu, etl"]);
+    expect(made).toMatchObject({ code: 0, err: "" });
+    expect(made.out).toContain("Token box made; tasks of queues gpu, etl are run by its agents alone");
+    const token = /Token {6}(\S+)/.exec(made.out)?.[1] ?? "";
+    const brief = await auth(["create-agent-token", "brief", "--expires", "2d", "--json"]);
+    expect(JSON.parse(brief.out)).toMatchObject({ name: "brief", queues: ["default"] });
+    const hello = (given: string) =>
+      fetch(`${lite.base}/api/leoflow/agent/sessions`, {
+        method: "POST",
+        headers: { "content-type": "application/json", authorization: `Bearer ${given}` },
+        body: JSON.stringify({ hostname: "far", unixname: "leo", pid: 1, version: "1", concurrency: 1, queues: null }),
+      });
+    const session = await hello(token);
+    expect(session.status).toBe(201);
+    expect(await session.json()).toMatchObject({ agent: "box", queues: ["gpu", "etl"] });
+    expect((await hello(home.home)).status).toBe(401);
+    expect((await auth(["revoke-agent-token", "brief", "--json"])).out).toContain('"revoked": "brief"');
+    expect((await auth(["list-agent-tokens"])).out).toMatch(
+      /^ {2}NAME +QUEUES +AGENTS +LAST SEEN +EXPIRES\n {2}box +gpu,etl +1 +\d{4}-\S+ +never\n$/,
+    );
+    expect((await auth(["revoke-agent-token", "box"])).out).toBe("  ✓ Token box revoked\n");
+    expect((await hello(token)).status).toBe(401);
+    expect(JSON.parse((await auth(["list-agent-tokens", "--json"])).out)).toEqual({
+      agent_tokens: [],
+      total_entries: 0,
+    });
+    expect(readFileSync(join(home.home, "logs/leoflow.log"), "utf8")).not.toContain(token);
+  });
+
   it("says in one line what is wrong", async () => {
     const wrong: [args: string[], code: number, text: string][] = [
       [
@@ -112,6 +142,10 @@ describe("leoflow auth", () => {
       [["update-user", ADMIN, "--role", "op"], 1, `error: ${ADMIN} is the admin of config.yaml\n  fix: `],
       [["update-user", "ann@example.com"], 2, "error: nothing to change\n  fix: "],
       [["delete-user", "eve"], 1, "error: there is no user eve\n"],
+      [["create-agent-token", "a b"], 2, 'error: no token can be named "a b"\n  fix: use up to 63 letters'],
+      [["create-agent-token", "a", "--queues", "a,,b"], 2, 'error: --queues is "a,,b"\n  fix: '],
+      [["create-agent-token", "a", "--expires", "soon"], 2, 'error: --expires is "soon"\n  fix: use a number and'],
+      [["revoke-agent-token", "eve"], 1, "error: there is no token eve\n  fix: `leoflow auth list-agent-tokens`"],
     ];
     const results = await Promise.all(wrong.map(([args]) => auth(args, "short\n")));
     for (const [index, [args, code, text]] of wrong.entries()) {

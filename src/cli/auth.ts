@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { NewPassword } from "../lite/reset-password.ts";
 import { UserError } from "../kit/user-error.ts";
 import type { UserRow } from "../store/users.ts";
+import { addAgentTokenCommands } from "./auth-agent-tokens.ts";
 import { addLoginCommands } from "./remote/auth-login.ts";
 import { runCommandWork, type CommandContext } from "./command-context.ts";
 import { givenPassword } from "./new-password.ts";
@@ -33,10 +34,10 @@ Without --password-stdin and LEOFLOW_PASSWORD a terminal asks for the password; 
 export function addAuthCommand(program: Command): void {
   const auth = program
     .command("auth")
-    .summary("sign in, make tokens, and the users beside the admin of config.yaml")
+    .summary("sign in, make tokens, the users beside the admin of config.yaml, and agents' tokens")
     .description(
-      "Signing in to a Leoflow, tokens for its REST API, and the users beside the admin of config.yaml, who can be changed while " +
-        "Leoflow runs and while it is stopped. Roles, each with all of those before " +
+      "Signing in to a Leoflow, tokens for its REST API, the users beside the admin of config.yaml, and tokens for agents. Users and " +
+        "agents' tokens can be changed while Leoflow runs and while it is stopped. Roles, each with all of those before " +
         "it: viewer (looks), user (works with DAGs), op (pools, variables, connections, assets), admin (users).",
     )
     .addHelpText(
@@ -109,6 +110,7 @@ Examples:
     .action((name: string, options: { json?: boolean }) =>
       runCommandWork((context) => runDelete(context, name, options)),
     );
+  addAgentTokenCommands(auth);
 }
 
 const collect = (team: string, before: string[] | false = []): string[] => [...(before || []), team];
