@@ -1,5 +1,5 @@
-// Two esbuild calls: every program in src/ (`*main.ts`) and its lazily loaded parts, with migrations as text; and our own
-// pages (`web/*/main.ts`) for the browser, in dist/web/.
+// Three esbuild calls: every program in src/ (`*main.ts`) and its lazily loaded parts, with migrations as text; our own
+// pages (`web/*/main.ts`) for the browser, in dist/web/; and what runs a TypeScript task, in dist/task-runner.js.
 // `npm start` writes it to dist/ and leaves npm's packages where they are; a release holds them too (release/program.mjs).
 import { build } from "esbuild";
 import {
@@ -60,6 +60,17 @@ export function bundle(root, { withPackages }) {
     metafile: true,
     write: false,
     ...(withPackages ? ofARelease : ofACheckout),
+  });
+}
+
+/** One file: each task starts it anew. */
+export function bundleTaskRunner(root) {
+  return build({
+    ...forNode,
+    absWorkingDir: root,
+    entryPoints: [{ in: "sdk/typescript/src/main.ts", out: "task-runner" }],
+    outdir: "dist",
+    write: false,
   });
 }
 
@@ -127,8 +138,12 @@ function writeFolder(dist, outputFiles) {
 if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   const started = performance.now();
   const root = dirname(fileURLToPath(import.meta.url));
-  const [program, pages] = await Promise.all([bundle(root, { withPackages: false }), bundlePages(root)]);
+  const [program, pages, taskRunner] = await Promise.all([
+    bundle(root, { withPackages: false }),
+    bundlePages(root),
+    bundleTaskRunner(root),
+  ]);
   writeFolder(join(root, "dist/web"), pages.outputFiles);
-  writeFolder(join(root, "dist"), program.outputFiles);
+  writeFolder(join(root, "dist"), [...program.outputFiles, ...taskRunner.outputFiles]);
   console.log(`built dist/ in ${Math.round(performance.now() - started)} ms`);
 }

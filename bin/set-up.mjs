@@ -15,7 +15,7 @@ export function installPackages() {
 /** The build, where something that goes into it is newer. */
 export function buildIfStale() {
   const newest = Math.max(
-    ...["src", "web", "migrations"].map(newestIn),
+    ...["src", "sdk/typescript/src", "web", "migrations"].map(newestIn),
     modified("build.mjs"),
     modified("package.json"),
   );
