@@ -85,7 +85,7 @@ export type AgentStartAnswer = StartAnswer;
 
 /**
  * `POST {AGENT_PATH}/sessions/{sessionId}/tasks/{id}/messages/{number}`: a request of the task's process as it was sent, one msgpack
- * frame body (`application/msgpack`); the answer is the reply frame's body. `number` counts a process's requests from 0: a
+ * frame body (`application/msgpack`); the answer is the reply frame's body. `number` counts the requests of a session's tasks: a
  * repeated one is answered again without being done again, where doing it twice would differ.
  */
 export const MESSAGE_TYPE = "application/msgpack";

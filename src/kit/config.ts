@@ -22,6 +22,8 @@ export interface Environment {
   token: string | undefined;
   /** An agent's token for its server. */
   agentToken: string | undefined;
+  /** After how long a server gives up an agent that is silent. */
+  agentLostSeconds: number | undefined;
   /** Who signs in to it. */
   userName: string | undefined;
   /** Of a user that is made, changed or signs in. */
@@ -70,6 +72,7 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     server: text("LEOFLOW_SERVER") ?? text("LEOFLOW_SERVER_URL"),
     token: text("LEOFLOW_TOKEN"),
     agentToken: text("LEOFLOW_AGENT_TOKEN"),
+    agentLostSeconds: parseSeconds(text("LEOFLOW_AGENT_LOST_SECONDS"), "LEOFLOW_AGENT_LOST_SECONDS", 3),
     userName: text("LEOFLOW_USERNAME"),
     userPassword: source["LEOFLOW_PASSWORD"] || undefined,
     dockerVolume: text("LEOFLOW_DOCKER_VOLUME"),
@@ -92,6 +95,15 @@ function parseBoolean(text: string | undefined, name: string): boolean | undefin
   if (["t", "true", "1"].includes(value)) return true;
   if (["f", "false", "0"].includes(value)) return false;
   throw new UserError(`${name} is ${JSON.stringify(text)}`, { fix: "use True or False, or unset it", exitCode: 2 });
+}
+
+function parseSeconds(text: string | undefined, name: string, least: number): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^\d{1,6}$/.test(text) && Number(text) >= least) return Number(text);
+  throw new UserError(`${name} is ${JSON.stringify(text)}`, {
+    fix: `use a whole number of seconds, at least ${least}, or unset it`,
+    exitCode: 2,
+  });
 }
 
 /** A port from text; `name` is the option or variable that the error names. */

@@ -16,7 +16,7 @@ import { DeferredTasks } from "../execution/trigger-outcomes.ts";
 import { AgentExecutor } from "../executors/agents/agent-executor.ts";
 import { QueueRouter } from "../executors/agents/queue-router.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
-import { childEnvironment, MULTI_TEAM_VARIABLE, teamSecrets } from "../kit/config.ts";
+import { childEnvironment, MULTI_TEAM_VARIABLE, readEnvironment, teamSecrets } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
 import type { Instant } from "../kit/instant.ts";
 import { Rounds } from "../kit/rounds.ts";
@@ -144,7 +144,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     },
   );
   const local = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
-  const agents = new AgentExecutor(kit, database);
+  const lostAfterMs = (readEnvironment().agentLostSeconds ?? AGENT_LOST_MS / 1000) * 1000;
+  const agents = new AgentExecutor(kit, database, { lostMs: lostAfterMs });
   const executor = new QueueRouter(local, agents);
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
 
@@ -176,7 +177,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       agents: {
         serves: (queue) => agents.serves(queue),
         take: (id) => takeFromAgent(database.pool, id),
-        lostMs: AGENT_LOST_MS,
+        lostMs: lostAfterMs,
       },
       settle: (id, exit) => execution.exited(id, exit),
       logEnd: (ti, reason) =>
@@ -248,7 +249,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       airflowPackageDir: python.sitePackages,
       reparse: (relPath) => workspace.reparse(relPath),
       python: (request) => runtime.request(request),
-      agents: { pool: database.pool, execution, executor: agents, versionsDir: paths.versions },
+      agents: { pool: database.pool, execution, executor: agents, versionsDir: paths.versions, lostAfterMs },
       multiTeam,
     },
     {

@@ -18,8 +18,6 @@ interface Try {
   session: Session;
   /** null until it has started. */
   pid: number | null;
-  /** Requests its process has sent. */
-  requests: number;
   /** Requests that are not answered yet. */
   asking: number;
   verdict: HeartbeatAnswer;
@@ -33,6 +31,8 @@ export class RemoteExecution implements TaskExecution {
   readonly #client: ServerClient;
   readonly #logs: LogShipper;
   readonly #tries = new Map<string, Try>();
+  /** Of all: a try's next process, after a deferral, must not begin with a number that its first has used. */
+  #requests = 0;
   /** Set when the agent ends what still runs: that is nothing the tasks did. */
   isLeaving = false;
 
@@ -43,7 +43,7 @@ export class RemoteExecution implements TaskExecution {
 
   /** From now until `release` this try is the session's. */
   hold(id: string, session: Session): void {
-    this.#tries.set(id, { session, pid: null, requests: 0, asking: 0, verdict: "alive" });
+    this.#tries.set(id, { session, pid: null, asking: 0, verdict: "alive" });
   }
 
   release(id: string): void {
@@ -83,7 +83,7 @@ export class RemoteExecution implements TaskExecution {
   async handle(id: string, message: ToSupervisor): Promise<Reply> {
     const one = this.#tries.get(id);
     if (!one) return genericError("the agent does not run this try any more");
-    const number = one.requests++;
+    const number = this.#requests++;
     one.asking++;
     try {
       const answer = await this.#ask(one, {

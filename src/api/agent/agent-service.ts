@@ -9,6 +9,8 @@ export interface AgentService {
   executor: AgentDesk;
   /** Holds the files of DAG versions, by their digest. */
   versionsDir: string;
+  /** After how long a silent session is over. */
+  lostAfterMs: number;
 }
 
 interface SessionKey {

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import {
-  AGENT_LOST_MS,
   AGENT_PATH,
   LOG_PIECE_BYTES,
   MESSAGE_TYPE,
@@ -76,7 +75,7 @@ export function agentRoutes(
   config: { jwtSecret: string },
   service: AgentService,
 ): void {
-  const { pool, execution, executor } = service;
+  const { pool, execution, executor, lostAfterMs } = service;
   const { clock } = context.kit;
   const key = new TextEncoder().encode(config.jwtSecret);
   const answered = new AnsweredMessages();
@@ -135,7 +134,7 @@ export function agentRoutes(
           reply.code(201);
           return {
             ...{ sessionId, agent: token.name, queues },
-            ...{ serverVersion: programVersion, lostAfterMs: AGENT_LOST_MS },
+            ...{ serverVersion: programVersion, lostAfterMs },
           };
         },
       );
