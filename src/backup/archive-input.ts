@@ -5,7 +5,7 @@ import { createGunzip } from "node:zlib";
 import { formatBytes } from "../kit/bytes.ts";
 import { UserError } from "../kit/user-error.ts";
 import { decrypted, isEncrypted } from "./encryption.ts";
-import { damageError } from "./tar-reader.ts";
+import { damageError } from "../kit/tar/tar-reader.ts";
 
 export interface ReadOptions {
   passphrase?: string | undefined;

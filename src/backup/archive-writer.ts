@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { nameToBytes } from "./entry-name.ts";
+import { nameToBytes } from "../kit/tar/entry-name.ts";
 import type { ArchiveOutput } from "./archive-output.ts";
 import { MANIFEST, type BackupManifest, type ManifestEntry } from "./manifest.ts";
-import { BLOCK, encodeHeader, padding, type EntryHeader } from "./tar-format.ts";
+import { BLOCK, encodeHeader, padding, type EntryHeader } from "../kit/tar/tar-format.ts";
 
 type Facts = Pick<EntryHeader, "name" | "mode" | "mtimeUs">;
 

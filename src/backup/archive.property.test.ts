@@ -19,8 +19,8 @@ import { expect, it } from "vitest";
 import { ArchiveOutput } from "./archive-output.ts";
 import { ArchiveWriter } from "./archive-writer.ts";
 import { extractArchive, verifyArchive } from "./archive.ts";
-import { nameFromBytes, nameToBytes, shownName } from "./entry-name.ts";
-import { decodePax, decodeBlock, encodeHeader } from "./tar-format.ts";
+import { nameFromBytes, nameToBytes, shownName } from "../kit/tar/entry-name.ts";
+import { decodePax, decodeBlock, encodeHeader } from "../kit/tar/tar-format.ts";
 import { addTree } from "./tree-entries.ts";
 
 type Node =

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { archiveBytes, type ReadOptions } from "./archive-input.ts";
-import { isEntryName, nameToBytes, parentOf, refuseEntry } from "./entry-name.ts";
+import { isEntryName, nameToBytes, parentOf, refuseEntry } from "../kit/tar/entry-name.ts";
 import { extractEntries } from "./extract.ts";
 import { MANIFEST, parseManifest, type BackupManifest, type ManifestEntry } from "./manifest.ts";
-import { damageError, readTar, type TarEntry } from "./tar-reader.ts";
+import { damageError, readTar, type TarEntry } from "../kit/tar/tar-reader.ts";
 import { UserError } from "../kit/user-error.ts";
 
 export { isEncryptedArchive } from "./archive-input.ts";

@@ -11,7 +11,7 @@ import { isBackupName } from "./backup-name.ts";
 import { withSnapshot } from "./datastore-facts.ts";
 import { checkBackupSpace } from "./disk-space.ts";
 import { encryptFile } from "./encryption.ts";
-import { shownName } from "./entry-name.ts";
+import { shownName } from "../kit/tar/entry-name.ts";
 import type { TreeNode } from "./file-tree.ts";
 import { isUnfinished, removeLeftBehind, unfinishedPath } from "./left-behind.ts";
 import { MANIFEST_VERSION, type BackupManifest } from "./manifest.ts";

@@ -2,8 +2,8 @@ import { constants } from "node:fs";
 import { chmod, lutimes, mkdir, open, readdir, symlink, utimes } from "node:fs/promises";
 import { UserError } from "../kit/user-error.ts";
 import { writeAll } from "./archive-output.ts";
-import { nameToBytes, shownName } from "./entry-name.ts";
-import type { TarEntry } from "./tar-reader.ts";
+import { nameToBytes, shownName } from "../kit/tar/entry-name.ts";
+import type { TarEntry } from "../kit/tar/tar-reader.ts";
 
 const FLUSHES_AT_ONCE = 16;
 

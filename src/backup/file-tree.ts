@@ -1,6 +1,6 @@
 import type { BigIntStats } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
-import { nameFromBytes } from "./entry-name.ts";
+import { nameFromBytes } from "../kit/tar/entry-name.ts";
 
 /** Left out at any depth: what tools make again, and histories of their own. */
 const EXCLUDED = new Set(

@@ -2,7 +2,7 @@ import { constants, type BigIntStats } from "node:fs";
 import { open, readlink, type FileHandle } from "node:fs/promises";
 import { UserError } from "../kit/user-error.ts";
 import type { ArchiveWriter } from "./archive-writer.ts";
-import { nameFromBytes, shownName } from "./entry-name.ts";
+import { nameFromBytes, shownName } from "../kit/tar/entry-name.ts";
 import { walkTree, type TreeNode } from "./file-tree.ts";
 
 /** Up to this size a file is read whole before it is written, so that its header can say what was read. */

@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { Errors } from "typebox/schema";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { encodeHeader, padding, type EntryType } from "../../src/backup/tar-format.ts";
+import { encodeHeader, padding, type EntryType } from "../../src/kit/tar/tar-format.ts";
 import { DAG_JSON_SCHEMA, type DagJson } from "../../src/domain/dag-json.ts";
 import type { Registration } from "../../src/cli/project/push.ts";
 import { runOnTerminal } from "../release/pty.ts";

@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { encodeHeader, padding } from "../../backup/tar-format.ts";
+import { encodeHeader, padding } from "../../kit/tar/tar-format.ts";
 import type { DagJson } from "../../domain/dag-json.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { packedFiles, type PackedFile } from "../../lite/workspace/project-pack.ts";

@@ -3,7 +3,7 @@ import { mkdir, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
-import { readTar } from "../../backup/tar-reader.ts";
+import { readTar } from "../../kit/tar/tar-reader.ts";
 import { UserError } from "../../kit/user-error.ts";
 import { PACK_LIMITS, type PackedFile } from "../workspace/project-pack.ts";
 

@@ -1,6 +1,6 @@
 import { copyFileSync, lstatSync, readlinkSync, renameSync, statSync, symlinkSync, utimesSync } from "node:fs";
 import { dirname } from "node:path";
-import { nameToBytes } from "../../backup/entry-name.ts";
+import { nameToBytes } from "../../kit/tar/entry-name.ts";
 import { isThere, move, removeAtOnce, syncFolder } from "./durable-files.ts";
 
 /**

@@ -14,7 +14,7 @@ import {
   withServer,
   type RestoredRows,
 } from "../../backup/staging-database.ts";
-import type { TarEntry } from "../../backup/tar-reader.ts";
+import type { TarEntry } from "../../kit/tar/tar-reader.ts";
 import { formatBytes } from "../../kit/bytes.ts";
 import type { Datastore } from "../datastore.ts";
 import type { LeoflowPaths } from "../paths.ts";

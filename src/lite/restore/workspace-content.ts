@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isBackupName } from "../../backup/backup-name.ts";
-import { nameFromBytes, nameToBytes } from "../../backup/entry-name.ts";
+import { nameFromBytes, nameToBytes } from "../../kit/tar/entry-name.ts";
 import { isThere } from "./durable-files.ts";
 import type { Move } from "./places.ts";
 

@@ -1,4 +1,4 @@
-import { UserError } from "../kit/user-error.ts";
+import { UserError } from "../user-error.ts";
 
 /**
  * Names of files as text. A file system's names are bytes; most are UTF-8, and those that are not keep their odd bytes as lone

@@ -1,4 +1,4 @@
-import { UserError } from "../kit/user-error.ts";
+import { UserError } from "../user-error.ts";
 import { BLOCK, decodeBlock, decodePax, entryOf, type EntryHeader, type EntryType } from "./tar-format.ts";
 
 /** One entry while the reader stands on it. */
