@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
-import { encodeHeader, padding } from "../../src/backup/tar-format.ts";
+import { encodeHeader, padding } from "../../src/kit/tar/tar-format.ts";
 import {
   AGENT_PATH,
   AGENT_LOST_MS,
