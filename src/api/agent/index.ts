@@ -4,6 +4,7 @@ import {
   AGENT_PATH,
   LOG_PIECE_BYTES,
   MESSAGE_TYPE,
+  VERSION_TYPE,
   type AgentExit,
   type AgentHeartbeatAnswer,
   type AgentStartAnswer,
@@ -19,12 +20,13 @@ import { findHeldTry, type HeldTry } from "../../store/agent-tries.ts";
 import { findAgentToken, openSession } from "../../store/agents.ts";
 import { credentialsOf } from "../auth/authenticate.ts";
 import { typed, type ApiContext } from "../context.ts";
-import { ApiError, badRequest } from "../errors.ts";
+import { ApiError, badRequest, notFound } from "../errors.ts";
 import { enumOf, nullable } from "../schema.ts";
 import type { AgentService } from "./agent-service.ts";
 import { readAgentToken } from "./agent-token.ts";
 import { AnsweredMessages } from "./answered-messages.ts";
 import { LogPieces } from "./log-pieces.ts";
+import { versionArchive } from "./version-archive.ts";
 
 const UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
 const uuid = Type.String({ pattern: UUID });
@@ -63,6 +65,7 @@ const exitBody = Type.Object({
   withLeoflow: Type.Optional(Type.Boolean()),
   endDate: Type.String(),
 });
+const versionParams = Type.Object({ digest: Type.String({ pattern: "^[0-9a-f]{32,128}$" }) });
 const logQuery = Type.Object({ offset: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }) });
 
 /** Requests of a task that change nothing: they may be done again. */
@@ -199,6 +202,14 @@ export function agentRoutes(
           return reply.code(204).send();
         },
       );
+
+      app.get("/versions/:digest", { config: open, schema: { params: versionParams } }, async (request, reply) => {
+        if ((await findAgentToken(pool, jtiOf(request), clock.now())) === undefined) throw noToken();
+        const { digest } = request.params;
+        const archive = await versionArchive(service.versionsDir, digest);
+        if (archive === null) throw notFound(`There is no DAG version with the files ${digest}`);
+        return await reply.type(VERSION_TYPE).send(archive);
+      });
 
       scope.register(async (bytes) => {
         bytes.removeAllContentTypeParsers();
