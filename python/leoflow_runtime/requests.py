@@ -97,6 +97,37 @@ def _survey(request: dict[str, Any]) -> dict[str, Any]:
     return survey(request)
 
 
+def _execution_openapi(_: dict[str, Any]) -> dict[str, str]:
+    """The documents of the Task Execution API by version: Airflow makes them when they are asked for."""
+    import asyncio
+
+    from airflow.api_fastapi.execution_api.app import create_task_execution_api_app
+    from airflow.api_fastapi.execution_api.versions import bundle
+    from starlette.requests import Request
+
+    app = create_task_execution_api_app()
+    app._cadwyn_initialize()
+
+    def document(version: str) -> str:
+        scope = {"type": "http", "headers": [], "root_path": "/execution", "query_string": f"version={version}".encode()}
+        return asyncio.run(app.openapi_jsons(Request(scope))).body.decode()
+
+    return {version.value: document(version.value) for version in bundle.versions}
+
+
+def _older_next_kwargs(request: dict[str, Any]) -> str:
+    """`next_kwargs` for SDKs before 1.2, as the API's `ModifyDeferredTaskKwargsToJsonValue` writes them."""
+    from airflow.sdk.serde import deserialize
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    written: str = request["next_kwargs"]
+    try:
+        plain = deserialize(json.loads(written))
+    except (ImportError, KeyError, AttributeError, TypeError):
+        return written  # by such an SDK
+    return json.dumps(BaseSerialization.serialize(plain))
+
+
 _ANSWERS = {
     "providers": _providers,
     "hook_meta": _hook_meta,
@@ -104,4 +135,6 @@ _ANSWERS = {
     "airflow_config": _airflow_config,
     "test_connection": _test_connection,
     "survey": _survey,
+    "execution_openapi": _execution_openapi,
+    "older_next_kwargs": _older_next_kwargs,
 }

@@ -8,6 +8,7 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
+import type { JsonText } from "../kit/json-text.ts";
 import { databaseSnapshot } from "../store/database-snapshot.ts";
 import { revokeToken } from "../store/revoked-tokens.ts";
 import { findLogin, recordLogin, tokenStanding } from "../store/users.ts";
@@ -23,6 +24,9 @@ import { registerCompression } from "./compression.ts";
 import type { ApiContext } from "./context.ts";
 import { answerError } from "./error-answers.ts";
 import { unprocessable } from "./errors.ts";
+import { executionRoutes } from "./execution/index.ts";
+import { executionDocuments } from "./execution/documents.ts";
+import { TaskTokens } from "./execution/tokens.ts";
 import { agentTokenRoutes } from "./leoflow/agent-tokens.ts";
 import { leoflowRoutes } from "./leoflow/index.ts";
 import { userRoutes } from "./leoflow/users.ts";
@@ -127,6 +131,15 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   openApiRoutes(app, context, { cacheDir });
   const packedDir = join(cacheDir, "ui");
   leoflowRoutes(app, context, { webDir: config.webDir ?? "", packedDir });
+  if (context.execution) {
+    executionRoutes(app, {
+      execution: context.execution,
+      tokens: new TaskTokens(context.kit, config),
+      olderKwargs: async (next_kwargs) =>
+        (await context.python({ kind: "older_next_kwargs", next_kwargs })) as JsonText,
+      openApi: executionDocuments(context, { cacheDir }),
+    });
+  }
   const ui = registerStaticUi(app, context, { packedDir });
   app.setNotFoundHandler((request, reply) => answerUnknownPath(request, reply, ui));
   return app;

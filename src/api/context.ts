@@ -8,6 +8,7 @@ import type { Role } from "../domain/user.ts";
 import type { DagGraph } from "../domain/dag-graph.ts";
 import type { AskTimetable } from "../domain/timetable/custom.ts";
 import type { Database } from "../store/database.ts";
+import type { ExecutionContext } from "../execution/context.ts";
 import type { AgentService } from "./agent/agent-service.ts";
 import type { OpenDagFile } from "./leoflow/dag-file-contract.ts";
 import type { PushedProjects } from "./leoflow/pushed-dags-contract.ts";
@@ -60,6 +61,8 @@ export interface ApiContext {
   reparse(relativeFileloc: string): void;
   /** Runs a small Python request in the base venv: provider lists, hook metadata, connection tests. */
   python(request: { kind: string; [field: string]: unknown }): Promise<unknown>;
+  /** What tasks ask of this server over HTTP; without it there is no Task Execution API. */
+  execution?: ExecutionContext;
   /** What agents on other machines work with, where this server takes them. */
   agents?: AgentService;
   /** Airflow's `[core] multi_team`: users see what their teams own, and what nobody owns. */

@@ -38,7 +38,7 @@ const NO_CONNECTION = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "57P01", 
  * PostgreSQL's errors, by SQLSTATE: 23505 unique_violation, class 22 data_exception, class 54 program_limit_exceeded, and
  * 08P01 protocol_violation, which is what more than 65,535 values come to.
  */
-function databaseAnswer(
+export function databaseAnswer(
   error: Error & { code?: string; severity?: string },
 ): { status: number; reason: string } | null {
   const code = error.code ?? "";

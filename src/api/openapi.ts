@@ -94,7 +94,8 @@ function belowMount(document: OpenApiDocument, mount: string): OpenApiDocument {
   };
 }
 
-async function keep(folder: string, file: string, text: string): Promise<void> {
+/** Writes a file beside what may be read at the same time. */
+export async function keep(folder: string, file: string, text: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const temporary = `${file}.${process.pid}.tmp`;
   try {

@@ -39,13 +39,13 @@ const NOBODY_ASKED = refuse(
 );
 
 /** `GET /hitlDetails/{id}`: what was answered. */
-async function getHitlResponse(x: ExecutionContext, id: string): Promise<Answer<HitlResponseRow>> {
+export async function getHitlResponse(x: ExecutionContext, id: string): Promise<Answer<HitlResponseRow>> {
   const row = await findHitlResponse(x.deps.database.db, id);
   return row ? ok(row) : NOBODY_ASKED;
 }
 
 /** `PATCH /hitlDetails/{id}`: a trigger answers, when nobody did in time. */
-async function answerHitlRequest(
+export async function answerHitlRequest(
   x: ExecutionContext,
   id: string,
   response: { chosenOptions: JsonText; paramsInput: JsonText },
@@ -61,14 +61,16 @@ async function answerHitlRequest(
   return refuse(409, "already_exists", message);
 }
 
-const responseReply = (row: HitlResponseRow): Record<string, unknown> => ({
-  type: "HITLDetailResponseResult",
+/** The Execution API's `HITLDetailResponse`. */
+export const hitlResponseFields = (row: HitlResponseRow): Record<string, unknown> => ({
   response_received: row.responded_at !== null,
   responded_by_user: row.responded_by === null ? null : new RawJson(row.responded_by),
   responded_at: row.responded_at,
   chosen_options: row.chosen_options === null ? null : new RawJson(row.chosen_options),
   params_input: new RawJson(row.params_input),
 });
+
+const responseReply = (row: HitlResponseRow) => ({ type: "HITLDetailResponseResult", ...hitlResponseFields(row) });
 
 /** Only a triggerer asks for answers, and Airflow's task supervisor says so in these words. */
 const unhandled = (): Reply => ({

@@ -44,6 +44,15 @@ export async function succeedTask(
   return await changed(x, report.id, "success", outlets ? finishWithOutlets(x, end, outlets) : finish(x, end));
 }
 
+export type EndState = "failed" | "skipped" | "removed" | "upstream_failed";
+
+/** A worker's report that its task has ended otherwise. */
+export async function endTask(x: ExecutionContext, state: EndState, report: Report): Promise<StateChange> {
+  if (state !== "failed") return await changed(x, report.id, state, finish(x, { ...report, state }));
+  const live = await findLiveTry(x.deps.database.pool, report.id);
+  return await changed(x, report.id, "failed", live && failTry(x, live, report));
+}
+
 async function finishWithOutlets(
   x: ExecutionContext,
   end: Omit<Finish, "now">,
@@ -267,62 +276,68 @@ function outletsOf(message: MessageFields): Answer<OutletReport> | null {
   }
 }
 
-const NO_CALLER = refuse(404, "not_found", "Task Instance not found");
+type ReportedChange = (x: ExecutionContext, id: string, message: MessageFields) => Promise<StateChange> | StateChange;
 
-export const stateMessages = {
+/** What a try may say of its own end or pause, by the message that says it. `EndTask` is what the Execution API calls it at once. */
+export const stateChanges = {
   SucceedTask: async (x, id, message) => {
-    if (id === null) return replyTo(NO_CALLER);
     const renderedMapIndex = message.optionalText("rendered_map_index");
     const end = { id, endDate: message.instant("end_date"), renderedMapIndex };
     const outlets = outletsOf(message);
-    return replyTo(outlets?.kind === "refused" ? outlets : await succeedTask(x, end, outlets?.value));
+    return outlets?.kind === "refused" ? outlets : await succeedTask(x, end, outlets?.value);
   },
+  EndTask: (x, id, message) =>
+    endTask(x, message.text("state") as EndState, {
+      id,
+      endDate: message.instant("end_date"),
+      renderedMapIndex: message.optionalText("rendered_map_index"),
+    }),
+  RetryTask: (x, id, message) =>
+    retryTask(x, {
+      id,
+      endDate: message.instant("end_date"),
+      renderedMapIndex: message.optionalText("rendered_map_index"),
+      delaySeconds: message.optionalNumber("retry_delay_seconds"),
+      reason: message.optionalText("retry_reason"),
+    }),
+  RescheduleTask: (x, id, message) => {
+    const rescheduleDate = message.instant("reschedule_date");
+    return rescheduleTask(x, { id, endDate: message.instant("end_date"), rescheduleDate });
+  },
+  DeferTask: (x, id, message) => {
+    const kwargs = message.optionalJson("trigger_kwargs") ?? ("{}" as JsonText);
+    return deferTask(x, {
+      id,
+      classpath: message.text("classpath"),
+      // A text is what the worker encrypted; it is stored without JSON's quotes.
+      triggerKwargs: kwargs.trimStart().startsWith('"') ? (JSON.parse(kwargs) as string) : kwargs,
+      queue: message.optionalText("queue"),
+      nextMethod: message.text("next_method"),
+      nextKwargs: message.optionalJson("next_kwargs") ?? ("{}" as JsonText),
+      timeoutSeconds: message.optionalSeconds("trigger_timeout"),
+      renderedMapIndex: message.optionalText("rendered_map_index"),
+    });
+  },
+  AwaitInputTask: (x, id, message) =>
+    awaitInput(x, {
+      id,
+      nextMethod: message.text("next_method"),
+      nextKwargs: message.optionalJson("next_kwargs") ?? ("{}" as JsonText),
+      timeoutSeconds: message.optionalSeconds("timeout"),
+      renderedMapIndex: message.optionalText("rendered_map_index"),
+    }),
+} satisfies Record<string, ReportedChange>;
+
+function ofCaller(change: ReportedChange): MessageHandler {
+  return async (x, id, message) => replyTo(id === null ? notLive(false) : await change(x, id, message));
+}
+
+export const stateMessages = {
+  SucceedTask: ofCaller(stateChanges.SucceedTask),
   // Settled when the process is gone, with `exited`: until then its callbacks run.
   TaskState: () => replyTo(ok(null)),
-  RetryTask: async (x, id, message) => {
-    if (id === null) return replyTo(NO_CALLER);
-    return replyTo(
-      await retryTask(x, {
-        id,
-        endDate: message.instant("end_date"),
-        renderedMapIndex: message.optionalText("rendered_map_index"),
-        delaySeconds: message.optionalNumber("retry_delay_seconds"),
-        reason: message.optionalText("retry_reason"),
-      }),
-    );
-  },
-  RescheduleTask: async (x, id, message) => {
-    if (id === null) return replyTo(NO_CALLER);
-    const rescheduleDate = message.instant("reschedule_date");
-    return replyTo(await rescheduleTask(x, { id, endDate: message.instant("end_date"), rescheduleDate }));
-  },
-  DeferTask: async (x, id, message) => {
-    if (id === null) return replyTo(NO_CALLER);
-    const kwargs = message.optionalJson("trigger_kwargs") ?? ("{}" as JsonText);
-    return replyTo(
-      await deferTask(x, {
-        id,
-        classpath: message.text("classpath"),
-        // A text is what the worker encrypted; it is stored without JSON's quotes.
-        triggerKwargs: kwargs.trimStart().startsWith('"') ? (JSON.parse(kwargs) as string) : kwargs,
-        queue: message.optionalText("queue"),
-        nextMethod: message.text("next_method"),
-        nextKwargs: message.optionalJson("next_kwargs") ?? ("{}" as JsonText),
-        timeoutSeconds: message.optionalSeconds("trigger_timeout"),
-        renderedMapIndex: message.optionalText("rendered_map_index"),
-      }),
-    );
-  },
-  AwaitInputTask: async (x, id, message) => {
-    if (id === null) return replyTo(NO_CALLER);
-    return replyTo(
-      await awaitInput(x, {
-        id,
-        nextMethod: message.text("next_method"),
-        nextKwargs: message.optionalJson("next_kwargs") ?? ("{}" as JsonText),
-        timeoutSeconds: message.optionalSeconds("timeout"),
-        renderedMapIndex: message.optionalText("rendered_map_index"),
-      }),
-    );
-  },
+  RetryTask: ofCaller(stateChanges.RetryTask),
+  RescheduleTask: ofCaller(stateChanges.RescheduleTask),
+  DeferTask: ofCaller(stateChanges.DeferTask),
+  AwaitInputTask: ofCaller(stateChanges.AwaitInputTask),
 } satisfies Record<string, MessageHandler>;

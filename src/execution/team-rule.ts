@@ -1,5 +1,5 @@
 import { mayUseXComsOf, teamNameOf, type Asker } from "../store/execution-team.ts";
-import { refusalReply, refuse } from "./answer.ts";
+import { refusalReply, refuse, type Refused } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
 
 /** Whom a request comes from, where teams count; null where they do not. */
@@ -21,6 +21,18 @@ export async function teamSecretOf(
   return team === null ? undefined : teamSecrets.get(`AIRFLOW_${kind}__${team.toUpperCase()}___${name.toUpperCase()}`);
 }
 
+/** Airflow's 403 where a DAG's XComs are another team's; null where they may be used. */
+export async function xcomRefusal(
+  x: ExecutionContext,
+  callerId: string | null,
+  dagId: string,
+  writes: boolean,
+): Promise<Refused | null> {
+  const asker = askerOf(x, callerId);
+  if (asker === null || (await mayUseXComsOf(x.deps.database.db, asker, dagId, writes))) return null;
+  return refuse(403, "access_denied", "Task does not have access to this XCom in multi-team mode");
+}
+
 const WRITES = new Set(["SetXCom", "DeleteXCom"]);
 
 /** XCom messages, each refused with Airflow's 403 where the DAG is another team's. */
@@ -28,11 +40,8 @@ export function withinTeams(handlers: Record<string, MessageHandler>): Record<st
   const guarded = Object.entries(handlers).map(([type, handle]): [string, MessageHandler] => [
     type,
     async (x, callerId, message) => {
-      const asker = askerOf(x, callerId);
-      if (asker === null) return handle(x, callerId, message);
-      const may = await mayUseXComsOf(x.deps.database.db, asker, message.text("dag_id"), WRITES.has(type));
-      if (may) return handle(x, callerId, message);
-      return refusalReply(refuse(403, "access_denied", "Task does not have access to this XCom in multi-team mode"));
+      const refused = await xcomRefusal(x, callerId, message.text("dag_id"), WRITES.has(type));
+      return refused ? refusalReply(refused) : handle(x, callerId, message);
     },
   ]);
   return Object.fromEntries(guarded);

@@ -10,7 +10,8 @@ import {
   type XComKey,
   type XComSeries,
 } from "../store/execution-xcom.ts";
-import { EMPTY, errorResponse, ok, refuse, replyTo, type Answer } from "./answer.ts";
+import { findLiveTry } from "../store/execution-task-instance.ts";
+import { EMPTY, errorResponse, ok, refuse, replyTo, type Answer, type Refused } from "./answer.ts";
 import type { ExecutionContext, MessageHandler } from "./context.ts";
 import type { MessageFields } from "./message-fields.ts";
 import { sliceBounds } from "./sequence-slice.ts";
@@ -61,13 +62,9 @@ export async function getXComItem(
   x: ExecutionContext,
   series: XComSeries,
   offset: number,
+  includePriorDates = false,
 ): Promise<JsonText | undefined> {
-  const range = {
-    descending: offset < 0,
-    offset: offset < 0 ? -1 - offset : offset,
-    limit: 1,
-    includePriorDates: false,
-  };
+  const range = { descending: offset < 0, offset: offset < 0 ? -1 - offset : offset, limit: 1, includePriorDates };
   return (await listXComs(x.deps.database.db, series, range))[0];
 }
 
@@ -89,6 +86,24 @@ export async function getXComSlice(x: ExecutionContext, series: XComSeries, slic
   const values = await listXComs(x.deps.database.db, series, range);
   const stride = Math.abs(step);
   return stride === 1 ? values : values.filter((_, index) => index % stride === 0);
+}
+
+/**
+ * Over HTTP, where tokens leak, a task writes XComs of its own run only; Airflow leaves that open. null: it may. What a try
+ * that is no more writes goes nowhere anyway.
+ */
+export async function foreignRunRefusal(
+  x: ExecutionContext,
+  callerId: string,
+  run: { dagId: string; runId: string },
+): Promise<Refused | null> {
+  const live = await findLiveTry(x.deps.database.pool, callerId);
+  if (!live || (live.dag_id === run.dagId && live.run_id === run.runId)) return null;
+  return refuse(
+    403,
+    "access_denied",
+    `Task may write XComs of its own run only, not of '${run.runId}' of '${run.dagId}'`,
+  );
 }
 
 /** `DELETE /xcoms/…`. */

@@ -8,6 +8,7 @@ import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
 import { appendToTaskLog } from "../agent/log-end.ts";
 import { createApp } from "../api/app.ts";
 import { AGENT_LOST_MS } from "../domain/agent-protocol.ts";
+import { typescriptQueues } from "../domain/coordinator.ts";
 import { EventBus } from "../domain/events.ts";
 import { PARALLELISM } from "../domain/slots.ts";
 import { AssetWatchers } from "../execution/asset-watchers.ts";
@@ -50,6 +51,7 @@ import type { ControlPlane, ControlPlaneOptions } from "./start.ts";
 import { createTimetables } from "./timetables.ts";
 import { EditableFiles } from "./workspace-files.ts";
 import { ProjectEnvironments } from "./workspace/project-environments.ts";
+import { typescriptTasks } from "./workspace/typescript-tasks.ts";
 import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 
 const TASK_GRACE_MS = 2_000;
@@ -87,11 +89,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     createDagRun,
     manualDataInterval: (versionId: string, runAfter: Instant) => timetables.manualDataInterval(versionId, runAfter),
   };
-  const execution = createTaskExecution(kit, executionDeps, {
-    deferral: "park",
-    multiTeam,
-    teamSecrets: teamSecrets(),
-  });
+  const executionConfig = { deferral: "park", multiTeam, teamSecrets: teamSecrets() } as const;
+  const execution = createTaskExecution(kit, executionDeps, executionConfig);
   const watchers = new AssetWatchers(createExecutionContext(kit, executionDeps, { multiTeam }));
   const deferredTasks = new DeferredTasks(createExecutionContext(kit, executionDeps, { multiTeam }), {
     onEvent: async (triggerId, payload) => {
@@ -216,6 +215,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       events: bus,
       bundles: pushed,
       parse: (request) => runtime.parseFile(request),
+      buildTasks: typescriptTasks({
+        queues: typescriptQueues(pythonEnv),
+        sdk: join(paths.program, "sdk/typescript/src/index.ts"),
+      }),
       environments: new ProjectEnvironments(kit, () => toolchain.uv(), {
         folder: paths.projectVenvs,
         basePython: python.executable,
@@ -250,6 +253,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       reparse: (relPath) => workspace.reparse(relPath),
       python: (request) => runtime.request(request),
       agents: { pool: database.pool, execution, executor: agents, versionsDir: paths.versions, lostAfterMs },
+      execution: createExecutionContext(kit, executionDeps, executionConfig),
       multiTeam,
     },
     {

@@ -88,7 +88,7 @@ export function readOperations(): Operation[] {
   return (["public", "ui", "login"] as const).flatMap((name) => operationsOf(readDocument(name)));
 }
 
-function operationsOf(document: OpenApi): Operation[] {
+export function operationsOf(document: OpenApi): Operation[] {
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);
   const closed = structuredClone(document);
