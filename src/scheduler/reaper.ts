@@ -48,6 +48,8 @@ export class Reaper {
   /** Queued tries no executor held when last seen, and since when (ms): one tick of grace for a hand-over under way. */
   #unheldSince = new Map<string, number>();
 
+  #lastRunMs = 0;
+
   constructor(kit: Kit, deps: ReaperDeps, config: ReaperConfig) {
     this.#kit = kit;
     this.#deps = deps;
@@ -74,6 +76,9 @@ export class Reaper {
   async runOnce(): Promise<void> {
     const now = instantMs(this.#kit.clock.now());
     const held = this.#deps.held();
+    // The machine slept: who could not be heard meanwhile is given time anew.
+    if (now - this.#lastRunMs >= this.#config.heartbeatTimeoutMs) this.#unheldSince.clear();
+    this.#lastRunMs = now;
     const unheld = new Map<string, number>();
     for (const row of await executingTaskInstances(this.#deps.db)) {
       if (held.has(row.id)) continue;

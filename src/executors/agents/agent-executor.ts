@@ -8,7 +8,7 @@ import {
 } from "../../domain/agent-protocol.ts";
 import type { Executor, Workload } from "../../domain/workload.ts";
 import { Batcher } from "../../kit/batcher.ts";
-import { addMicros } from "../../kit/instant.ts";
+import { addMicros, type Instant } from "../../kit/instant.ts";
 import type { Kit, Service } from "../../kit/service.ts";
 import { recordBeats, type Beat, type BeatAnswer } from "../../store/agent-tries.ts";
 import { agentQueues, closeSession, endSilentSessions } from "../../store/agents.ts";
@@ -45,7 +45,9 @@ export class AgentExecutor implements Executor, Service {
   readonly #ends = new Map<string, Map<string, string>>();
   /** Queues that agents serve, and how many sessions each has. */
   #queues: ReadonlyMap<string, number> = new Map();
-  #startedAt = 0;
+  /** Since when signs of life could reach us without a break. */
+  #listeningSince: Instant | null = null;
+  #lastTick: Instant | null = null;
 
   constructor(kit: Kit, database: Pick<OpenDatabase, "db" | "pool">, config: Partial<AgentExecutorConfig> = {}) {
     this.#kit = kit;
@@ -60,7 +62,7 @@ export class AgentExecutor implements Executor, Service {
   }
 
   async start(): Promise<void> {
-    this.#startedAt = performance.now();
+    this.#listeningSince = this.#kit.clock.now();
     await this.refresh();
   }
 
@@ -118,9 +120,13 @@ export class AgentExecutor implements Executor, Service {
   /** The slow tick: what was changed by others, sessions that fell silent, leases that have run out. */
   async runOnce(): Promise<void> {
     await this.refresh();
-    // After a restart nobody could have given a sign of life.
-    if (performance.now() - this.#startedAt >= this.#config.lostMs) {
-      const before = addMicros(this.#kit.clock.now(), -this.#config.lostMs * 1_000);
+    const now = this.#kit.clock.now();
+    // While Leoflow was not there, or its machine slept, nobody could give it a sign of life.
+    const slept = this.#lastTick !== null && this.#lastTick < addMicros(now, -this.#config.lostMs * 500);
+    this.#lastTick = now;
+    if (slept) this.#listeningSince = now;
+    const before = addMicros(now, -this.#config.lostMs * 1_000);
+    if (this.#listeningSince !== null && before >= this.#listeningSince) {
       for (const id of await endSilentSessions(this.#database.pool, before)) this.#forget(id);
     }
     await this.#desk.dropEnded();
