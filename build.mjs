@@ -21,7 +21,7 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 export const NATIVE_PACKAGE = "@node-rs/argon2";
 
 const ofARelease = {
-  external: [NATIVE_PACKAGE, "pg-native"],
+  external: [NATIVE_PACKAGE, "esbuild", "pg-native"],
   // CommonJS packages want `require`; under names that no package has.
   banner: {
     js: 'import { createRequire as leoflowCreateRequire } from "node:module"; const require = leoflowCreateRequire(import.meta.url);',

@@ -30,7 +30,7 @@ const PACKAGES: Record<string, readonly string[]> = {
   executors: [],
   api: ["fastify", "@fastify/type-provider-typebox", "typebox", "jose", "@node-rs/argon2", "yaml"],
   backup: ["pg", "age-encryption"],
-  lite: ["pg", "yaml", "prom-client"],
+  lite: ["pg", "yaml", "prom-client", "esbuild"],
   worker: [],
   cli: ["commander", "yaml"],
 };

@@ -25,7 +25,7 @@ class Overlay:
         """From now on, in this process: to DAGs as they are made, to their tasks before anybody sees them."""
         compat.on_dag_made(self._change_dag)
         compat.on_dag_loaded(self._change_tasks)
-        compat.on_task_known(self._set_environment)
+        compat.on_task_known(self.set_environment)
 
     def problem(self, path: str, dags: dict[str, Any]) -> str | None:
         """What of it does not fit the DAGs that the file defines."""
@@ -82,7 +82,8 @@ class Overlay:
                 elif task is not None:
                     setattr(task, name, value)
 
-    def _set_environment(self, dag_id: str, task_id: str) -> None:
+    def set_environment(self, dag_id: str, task_id: str) -> None:
+        """What the task's `env` says, in this process."""
         if self._is_meant(dag_id):
             os.environ.update(self._data["tasks"].get(task_id, {}).get("env", {}))
 

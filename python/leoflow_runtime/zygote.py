@@ -19,7 +19,7 @@ def main() -> NoReturn:
     adopt_orphans()
     # Until the loop below hears the control socket's end.
     die_with_parent(os.getppid())
-    from leoflow_runtime import dag_zygote, forkserver, log_channel, parser, requests, shared_heap, timetables, warm
+    from leoflow_runtime import dag_zygote, foreign, forkserver, log_channel, parser, requests, shared_heap, timetables, warm
 
     class BaseZygote(forkserver.ForkServer):
         def handle(self, command: forkserver.Command) -> None:
@@ -28,6 +28,8 @@ def main() -> NoReturn:
                 self.fork(token, lambda: dag_zygote.DagZygote(command, self.agent).serve(), zygote=True)
             elif command["op"] == "parse":
                 self.fork(token, lambda: parser.run(command, self.agent))
+            elif command["op"] == "exec":
+                self.fork(token, lambda: foreign.run(command, self.agent))
             elif command["op"] == "request":
                 self.fork(token, lambda: requests.run(command, self.agent))
             elif command["op"] == "timetable":

@@ -11,6 +11,8 @@ export const LATE_CONNECTION_MS = 500;
 /** A process that a zygote forks for us. It is usable once its pid is known and its connections have arrived. */
 export class ForkedChild {
   readonly token: string;
+  /** Resolves with its pid when it has one, which may be never. */
+  readonly forked: Promise<number>;
   /** Resolves when the child can be talked to; rejects when it ended before. */
   readonly connected: Promise<void>;
   /** Resolves when it is gone, however it went. */
@@ -23,6 +25,7 @@ export class ForkedChild {
   #exit: ChildExit | null = null;
   #isConnected = false;
   #killWhenForked: NodeJS.Signals | null = null;
+  #resolvePid!: (pid: number) => void;
   #connect!: () => void;
   #failConnect!: (error: Error) => void;
   #resolveExit!: (exit: ChildExit) => void;
@@ -35,6 +38,7 @@ export class ForkedChild {
     this.token = token;
     this.#expected = new Set(connections);
     this.#signal = signal;
+    this.forked = new Promise((resolve) => (this.#resolvePid = resolve));
     this.connected = new Promise((resolve, reject) => {
       this.#connect = resolve;
       this.#failConnect = reject;
@@ -79,6 +83,7 @@ export class ForkedChild {
 
   setPid(pid: number): void {
     this.#pid = pid;
+    this.#resolvePid(pid);
     if (this.#killWhenForked) this.#signal(this, this.#killWhenForked);
     this.#check();
   }

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import type { CallbackHost, CallbackOutcome, DueCallback } from "../domain/callback.ts";
+import { tasksModuleOf, typescriptQueues } from "../domain/coordinator.ts";
 import type { SerializedTimetable } from "../domain/dag-graph.ts";
 import type { ParseRequest, ParseResult } from "../domain/parse-result.ts";
 import type { Reply, TaskExecution, ToSupervisor } from "../domain/task-execution.ts";
@@ -14,6 +15,7 @@ import { CALLBACK_CONNECTIONS, superviseCallback } from "./callback-process.ts";
 import { OomCounter } from "./exit-reason.ts";
 import { DagZygote, TASK_CONNECTIONS } from "./dag-zygote.ts";
 import type { ForkedChild } from "./forked-child.ts";
+import { startForeign } from "./foreign-process.ts";
 import { resendLoggingFd } from "./logging-relay.ts";
 import { parseInChild } from "./parse-process.ts";
 import { askPython, type PythonRequest } from "./python-request.ts";
@@ -59,6 +61,8 @@ const IDLE_BASE_FACTOR = 10;
 const START_ATTEMPTS = 3;
 /** Airflow lets an executor's callback run for ever; here it would keep others from running. */
 const MAX_CALLBACK_SECONDS = 3600;
+/** Airflow's `task_startup_timeout` of a coordinator. */
+const FOREIGN_START_MS = 10_000;
 /** A connection test may wait for a network timeout. */
 const REQUEST_TIMEOUT_MS = 60_000;
 /** A socket path may have 100 bytes; its file name has 20. */
@@ -80,6 +84,7 @@ export class PythonRuntime implements Service, CallbackHost {
   readonly #triggering = new Map<string, number>();
   #renewal: Promise<void> = Promise.resolve();
   readonly #timetables: TimetableAsker;
+  readonly #typescriptQueues: ReadonlySet<string>;
   readonly #oom = new OomCounter();
   readonly #user: { hostname: string; unixname: string };
   #agent: AgentSocket | null = null;
@@ -93,6 +98,7 @@ export class PythonRuntime implements Service, CallbackHost {
     this.#deps = deps;
     this.#config = config;
     this.#user = { hostname: config.hostname ?? hostname(), unixname: userInfo().username };
+    this.#typescriptQueues = typescriptQueues(config.env);
     this.#timetables = new TimetableAsker(
       { control: (environment) => this.#base(environment).control(), handle: deps.parseHandler },
       { ...DEFAULT_TIMETABLE_ASKER, ...config.timetables },
@@ -209,6 +215,7 @@ export class PythonRuntime implements Service, CallbackHost {
   /** Python that is killed under a start costs no try: another one forks the child. */
   async #takeChild(workload: Workload): Promise<ForkedChild> {
     await this.#deps.prepare?.(workload);
+    if (this.#typescriptQueues.has(workload.queue)) return await this.#startTypeScript(workload);
     for (let attempt = 1; ; attempt++) {
       const zygote = this.#zygote(workload);
       try {
@@ -219,6 +226,27 @@ export class PythonRuntime implements Service, CallbackHost {
           { err: error, id: workload.id },
           "Python was killed under the start of a task; trying again",
         );
+      }
+    }
+  }
+
+  /** In the default environment: its Python is warm, and does no more than fork. */
+  async #startTypeScript({ archiveDigest, dagRelPath, dagId, runId, taskId }: Workload): Promise<ForkedChild> {
+    const { runtimeDir, versionDir } = this.#config;
+    const directory = versionDir(archiveDigest);
+    const command = [
+      process.execPath,
+      "--enable-source-maps",
+      join(runtimeDir, "../dist/task-runner.js"),
+      join(directory, tasksModuleOf(dagRelPath)),
+    ];
+    const program = { command, directory, dagId, runId, taskId };
+    for (let attempt = 1; ; attempt++) {
+      const control = await this.#base("default").control();
+      try {
+        return await startForeign(control, program, FOREIGN_START_MS);
+      } catch (error) {
+        if (attempt === START_ATTEMPTS || this.#stopping || control.isOpen) throw error;
       }
     }
   }

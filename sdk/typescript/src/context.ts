@@ -210,7 +210,7 @@ function variablesOf(supervisor: Pick<Supervisor, "ask">): Variables {
     getJson: (async (key: string, ...fallback: unknown[]) => {
       const text = fallback.length === 0 ? await get(key) : await get(key, missing);
       return text === missing ? fallback[0] : (JSON.parse(text as string) as unknown);
-    }) as Variables["getJson"],
+    }),
     async set(key, value, description) {
       await supervisor.ask({ type: "PutVariable", key, value, description: description ?? null });
     },

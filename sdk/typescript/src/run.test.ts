@@ -2,6 +2,7 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { PassThrough } from "node:stream";
 import { afterEach, expect, it } from "vitest";
 import { serveRequests } from "../../../src/agent/frames.ts";
+import { exportsFor } from "../../../src/domain/coordinator.ts";
 import { encodeReply } from "../../../src/domain/task-frame.ts";
 import { RawJson, type Reply, type ToSupervisor } from "../../../src/domain/task-execution.ts";
 import type { JsonText } from "../../../src/kit/json-text.ts";
@@ -171,6 +172,8 @@ it("names the file and the export when there is no function for the task", async
 it("finds the function of a task in a group, and of one that is called again", () => {
   expect(exportNames("load")).toEqual(["load"]);
   expect(exportNames("outer.inner.load__12")).toEqual(["outer.inner.load__12", "load__12", "load"]);
+  // What the check of a DAG file goes by.
+  expect(exportsFor("outer.inner.load__12")).toEqual(exportNames("outer.inner.load__12"));
 });
 
 it("pushes what is too long to be mapped over, and fails where the server refuses the value", async () => {

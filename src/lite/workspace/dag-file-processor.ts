@@ -8,6 +8,7 @@ import { messageOf, type Project } from "./discovery.ts";
 import type { FileDependencies } from "./file-dependencies.ts";
 import type { Mutex } from "./mutex.ts";
 import { DEFAULT_ENVIRONMENT, type ProjectEnvironments } from "./project-environments.ts";
+import type { BuildTasks, TypeScriptTasks } from "./typescript-tasks.ts";
 import type { VersionArchive } from "./version-archive.ts";
 
 export interface DagFileProcessorConfig {
@@ -23,6 +24,8 @@ export interface DagFileProcessorConfig {
 export interface DagFileProcessorDeps {
   db: Database;
   parse: ParseFile;
+  /** Of DAGs with tasks in TypeScript; left out where nothing runs. */
+  buildTasks?: BuildTasks | undefined;
   environments: ProjectEnvironments;
   archive: VersionArchive;
   dependencies: FileDependencies;
@@ -71,7 +74,7 @@ export class DagFileProcessor {
     const overlay = overlayFor(relPath, project);
     // The clock of file times: see FileDependencies.changedSince.
     const startedMs = Date.now();
-    const result = await this.#parse({
+    const parsed = await this.#parse({
       workspace: this.#config.workspace,
       path: join(this.#config.workspace, relPath),
       relPath,
@@ -81,8 +84,10 @@ export class DagFileProcessor {
       memoryMb: this.#config.parseMemoryMb,
       overlay,
     });
+    const { dependencies, archive, buildTasks } = this.#deps;
+    const tasks = (await buildTasks?.(this.#config.workspace, relPath, parsed.dags)) ?? null;
+    const result = tasks ? withTasks(parsed, tasks) : parsed;
     if (!this.#deps.isPresent(relPath)) return { kind: "dropped" };
-    const { dependencies, archive } = this.#deps;
     // A module that failed to import was only read.
     const modulesRead = result.reads.filter((read) => read.endsWith(".py"));
     const sources = [...new Set([relPath, ...result.files, ...result.templates, ...modulesRead])];
@@ -109,6 +114,7 @@ export class DagFileProcessor {
           runtime: this.#config.runtime,
         },
         acceptChanges ? Infinity : startedMs,
+        tasks?.made,
       );
       if (kept.kind === "changed-meanwhile") return kept;
       digest = kept.digest;
@@ -168,6 +174,14 @@ export function overlayFor(relPath: string, project: Project | null): ProjectOve
   if (project?.outcome.kind !== "read") return null;
   const { overlay, dagSource } = project.outcome.project;
   return relPath === posix.join(project.folder, dagSource) ? overlay : null;
+}
+
+/** A DAG is of no use while a task of it cannot run: the version before stays live. */
+function withTasks(parsed: ParseResult, { files, reads, problem }: TypeScriptTasks): ParseResult {
+  const all = { ...parsed, files: [...parsed.files, ...files], reads: [...parsed.reads, ...reads] };
+  if (problem === null) return all;
+  const [filename = ""] = files;
+  return { ...all, dags: [], importErrors: [...parsed.importErrors, { filename, stacktrace: problem }] };
 }
 
 /** The file's error as the UI shows it: tracebacks, or why the child was ended. */

@@ -61,6 +61,8 @@ export type Listings = Map<string, readonly string[]>;
 export interface VersionManifest extends VersionSources {
   /** What is copied, with its content's SHA-256. */
   pinned: [string, string][];
+  /** Those among them that are not in the workspace: they are made of the others. */
+  made?: string[];
 }
 
 /**
@@ -81,9 +83,13 @@ export class VersionArchive {
 
   /**
    * Keeps the sources as they are now. Those that changed after `unchangedSinceMs` may differ from what was parsed; with
-   * Infinity they are taken as they are.
+   * Infinity they are taken as they are. `made` are files that belong to the version and are not in the workspace.
    */
-  async keep(sources: VersionSources, unchangedSinceMs: number): Promise<ArchiveOutcome> {
+  async keep(
+    sources: VersionSources,
+    unchangedSinceMs: number,
+    made: ReadonlyMap<string, Buffer> = new Map(),
+  ): Promise<ArchiveOutcome> {
     const contents = new Map<string, Buffer>();
     for (const { relPath, required } of await this.#pinnable(sources)) {
       try {
@@ -95,9 +101,10 @@ export class VersionArchive {
         if (required && unchangedSinceMs !== Infinity) return { kind: "changed-meanwhile", relPath };
       }
     }
+    for (const [relPath, content] of made) contents.set(relPath, content);
     const pinned = [...contents].map(([relPath, content]): [string, string] => [relPath, sha256(content)]);
     const digest = digestOf(pinned);
-    const manifest: VersionManifest = { ...sources, pinned };
+    const manifest: VersionManifest = { ...sources, pinned, made: [...made.keys()] };
     if (await exists(join(this.#root, digest))) {
       await this.#writeManifest(join(this.#root, digest), manifest);
       await this.refreshLinks(digest);
@@ -109,7 +116,8 @@ export class VersionArchive {
   async unchangedSources(digest: string, relPath: string, runtime: string): Promise<VersionSources | null> {
     const manifest = await this.#readManifest(digest);
     if (manifest?.runtime !== runtime || manifest.relPath !== relPath) return null;
-    const wanted = new Map(manifest.pinned);
+    const made = new Set(manifest.made);
+    const wanted = new Map(manifest.pinned.filter(([name]) => !made.has(name)));
     // Also what would be pinned today: an __init__.py that came since, a template that is there now.
     for (const { relPath } of await this.#pinnable(manifest)) {
       const content = await readFile(join(this.#workspace, relPath)).catch(() => null);
@@ -247,9 +255,9 @@ export class VersionArchive {
   }
 
   async #writeManifest(archive: string, manifest: VersionManifest): Promise<void> {
-    const { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned } = manifest;
+    const { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned, made } = manifest;
     const temporary = join(archive, `${VERSION_MANIFEST}.${newId()}`);
-    const all = { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned };
+    const all = { relPath, projectFolder, overlay, files, templates, reads, runtime, pinned, made };
     await writeFile(temporary, JSON.stringify(all));
     await rename(temporary, join(archive, VERSION_MANIFEST));
   }

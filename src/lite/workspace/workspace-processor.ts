@@ -18,6 +18,7 @@ import { openWorkspace, type OpenWorkspace } from "./open-workspace.ts";
 import { PathChanges } from "./path-changes.ts";
 import { TaskOutputs } from "./task-outputs.ts";
 import { TouchedPaths } from "./touched-paths.ts";
+import type { BuildTasks } from "./typescript-tasks.ts";
 import { VersionArchive } from "./version-archive.ts";
 
 export interface WorkspaceProcessorConfig {
@@ -42,6 +43,8 @@ export interface WorkspaceProcessorDeps {
   db: Database;
   events: EventBus;
   parse: ParseFile;
+  /** Left out where nothing runs. */
+  buildTasks?: BuildTasks;
   environments: ProjectEnvironments;
   bundles?: BundlesInWorkspace;
 }
@@ -180,13 +183,13 @@ export class WorkspaceProcessor implements Service {
     const config = this.#config;
     const archive = new VersionArchive(config.versionsFolder, workspace, (relPath) => files.has(relPath));
     const dependencies = new FileDependencies(workspace);
-    const { db, events, parse, environments } = this.#deps;
+    const { db, events, parse, buildTasks, environments } = this.#deps;
     const catalogWrites = this.#catalogWrites;
     const bundles = this.#deps.bundles ?? NO_BUNDLES;
     const shared = { db, environments, archive, dependencies, bundles, catalogWrites };
     const processor = new DagFileProcessor(
       this.#kit,
-      { ...shared, parse, isPresent: (relPath) => files.has(relPath) },
+      { ...shared, parse, buildTasks, isPresent: (relPath) => files.has(relPath) },
       {
         workspace,
         pausedAtCreation: config.pausedAtCreation,
