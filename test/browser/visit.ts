@@ -43,6 +43,8 @@ export interface VisitOptions {
 // Pages with a live run ask again every second; that is quiet enough.
 const QUIET_MS = 150;
 const LOADING_LIMIT_MS = 20_000;
+/** The page has nothing left to do: what it was given is rendered. Until then its old buttons are there, and what they open goes with them. */
+const HAS_RENDERED = `new Promise((done) => requestIdleCallback(() => done(), { timeout: ${LOADING_LIMIT_MS} }))`;
 
 /**
  * A check inside the Monaco of Airflow's wheel, rarely met: the colours it kept of a line are of another text. It only reports that,
@@ -101,12 +103,17 @@ export async function startVisit(options: VisitOptions): Promise<Visit> {
 
   const settle = async () => {
     const limit = Date.now() + LOADING_LIMIT_MS;
-    while (pending.size > 0 || Date.now() - lastChange < QUIET_MS) {
-      if (Date.now() > limit) {
-        const urls = [...pending].map((request) => request.url()).join(", ");
-        throw new Error(`${page.url()} is still loading: ${urls}`);
+    for (;;) {
+      while (pending.size > 0 || Date.now() - lastChange < QUIET_MS) {
+        if (Date.now() > limit) {
+          const urls = [...pending].map((request) => request.url()).join(", ");
+          throw new Error(`${page.url()} is still loading: ${urls}`);
+        }
+        await page.waitForTimeout(50);
       }
-      await page.waitForTimeout(50);
+      const change = lastChange;
+      await page.evaluate(HAS_RENDERED);
+      if (pending.size === 0 && change === lastChange) return;
     }
   };
   return {
