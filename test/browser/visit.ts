@@ -53,6 +53,12 @@ const HAS_RENDERED = `new Promise((done) => requestIdleCallback(() => done(), { 
 const isOfAirflowsMonaco = ({ message, stack = "" }: Error): boolean =>
   message.startsWith("Token length and text length do not match!") && (message + stack).includes("/static/assets/");
 
+/** False for a question to a page that was left before its answer; every other failure is one. */
+const isOfLeftPage = (error: unknown): boolean => {
+  if (String(error).includes("Execution context was destroyed")) return false;
+  throw error;
+};
+
 /** Starts a browser that records every failed request and every error of the pages it opens. */
 export async function startVisit(options: VisitOptions): Promise<Visit> {
   const executablePath = await ensureChromium();
@@ -112,8 +118,8 @@ export async function startVisit(options: VisitOptions): Promise<Visit> {
         await page.waitForTimeout(50);
       }
       const change = lastChange;
-      await page.evaluate(HAS_RENDERED);
-      if (pending.size === 0 && change === lastChange) return;
+      const rendered = await page.evaluate(HAS_RENDERED).then(() => true, isOfLeftPage);
+      if (rendered && pending.size === 0 && change === lastChange) return;
     }
   };
   return {
