@@ -27,6 +27,7 @@ import { unprocessable } from "./errors.ts";
 import { executionRoutes } from "./execution/index.ts";
 import { executionDocuments } from "./execution/documents.ts";
 import { TaskTokens } from "./execution/tokens.ts";
+import { workloadRoutes } from "./execution/workloads.ts";
 import { agentTokenRoutes } from "./leoflow/agent-tokens.ts";
 import { leoflowRoutes } from "./leoflow/index.ts";
 import { userRoutes } from "./leoflow/users.ts";
@@ -132,13 +133,16 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
   const packedDir = join(cacheDir, "ui");
   leoflowRoutes(app, context, { webDir: config.webDir ?? "", packedDir });
   if (context.execution) {
+    const taskTokens = new TaskTokens(context.kit, config);
     executionRoutes(app, {
       execution: context.execution,
-      tokens: new TaskTokens(context.kit, config),
-      olderKwargs: async (next_kwargs) =>
+      tokens: taskTokens,
+      olderKwargs: async (next_kwargs: JsonText) =>
         (await context.python({ kind: "older_next_kwargs", next_kwargs })) as JsonText,
       openApi: executionDocuments(context, { cacheDir }),
     });
+    const { pool } = context.execution.deps.database;
+    if (context.agents) workloadRoutes(app, context, config, { pool, tokens: taskTokens });
   }
   const ui = registerStaticUi(app, context, { packedDir });
   app.setNotFoundHandler((request, reply) => answerUnknownPath(request, reply, ui));

@@ -36,6 +36,9 @@ const LOST_ON_RESTART = "lost: Leoflow stopped while this task was running";
 const LOST_HEARTBEAT = "lost: its worker gave no sign of life";
 const LOST_AGENT = "lost: the agent that ran it was not heard any more";
 
+/** `[scheduler] task_instance_heartbeat_timeout`. */
+const AIRFLOW_HEARTBEAT_TIMEOUT_MS = 300_000;
+
 /**
  * Finds tries whose process is gone without a word, so that no task stays "running" or "queued" for ever.
  * What the executor of this very process holds is never touched: it reports by itself. Agents live on when Leoflow ends: what they run
@@ -103,9 +106,11 @@ export class Reaper {
     return state === "queued" ? (this.#deps.agents?.serves(queue) ?? false) : worker_id !== null;
   }
 
-  #agentIsLost({ state, session_lives, last_heartbeat_at }: ExecutingRow, since: number, now: number): boolean {
+  #agentIsLost(row: ExecutingRow, since: number, now: number): boolean {
+    const { state, session_lives, has_airflow_worker, last_heartbeat_at } = row;
     if (state === "queued") return false;
     const lastSign = Math.max(since, last_heartbeat_at === null ? 0 : instantMs(last_heartbeat_at));
+    if (has_airflow_worker) return now - lastSign >= AIRFLOW_HEARTBEAT_TIMEOUT_MS;
     return !session_lives || now - lastSign >= (this.#deps.agents?.lostMs ?? this.#config.heartbeatTimeoutMs);
   }
 

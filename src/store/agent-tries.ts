@@ -5,7 +5,7 @@ import type { Workload } from "../domain/workload.ts";
 import { prepared, type Pool } from "./execution-statement.ts";
 
 // What agent sessions have of the task instances. Invariants:
-// 1. A try belongs to at most one session: its worker_id. Every statement here and `startTaskInstance` are guarded by it.
+// 1. A try belongs to at most one session, or to the token of a stock Airflow worker: its worker_id, an id or a jti. Every statement here and `startTaskInstance` are guarded by it.
 // 2. Times are the server's alone; an agent's clock decides nothing.
 
 interface LeasedRow {
@@ -28,14 +28,10 @@ interface LeasedRow {
   environment: string;
 }
 
-// The sessions take turns, so that what there is spreads over them.
-const leaseStatement = prepared<LeasedRow>(
-  "agent-lease",
+/** `room` says who may have how many: a row with its id and number for each. $3 are queues, $4 is now, $5 until when. */
+const leaseInto = (room: string) =>
   `with room as (
-    select s.id, row_number() over (order by turn, asked.ord) as nth
-    from unnest($1::uuid[], $2::integer[]) with ordinality as asked(id, free, ord)
-    join agent_session s on s.id = asked.id
-    cross join lateral generate_series(1, asked.free) turn
+    ${room}
   ), waiting as (
     select id, priority_weight, queued_dttm from task_instance
     where state = 'queued' and queue = any($3::text[]) and (lease_until is null or lease_until < $4::timestamptz)
@@ -54,7 +50,20 @@ const leaseStatement = prepared<LeasedRow>(
     v.dag_rel_path, v.bundle_name, v.bundle_version, v.archive_digest, v.environment
   from leased join dag_run r on r.id = leased.dag_run_id
   join dag_version v on v.id = coalesce(leased.dag_version_id, r.dag_version_id)
-  order by leased.nth`,
+  order by leased.nth`;
+
+// The sessions take turns, so that what there is spreads over them.
+const leaseStatement = prepared<LeasedRow>(
+  "agent-lease",
+  leaseInto(`select s.id, row_number() over (order by turn, asked.ord) as nth
+    from unnest($1::uuid[], $2::integer[]) with ordinality as asked(id, free, ord)
+    join agent_session s on s.id = asked.id
+    cross join lateral generate_series(1, asked.free) turn`),
+);
+
+const workloadStatement = prepared<LeasedRow>(
+  "agent-lease-workload",
+  leaseInto("select jti as id, nth from agent_token, generate_series(1, $2::integer) nth where jti = $1::text"),
 );
 
 export interface Lease {
@@ -71,26 +80,36 @@ export async function leaseTries(
 ): Promise<Lease[]> {
   const ids = sessions.map(({ id }) => id);
   const rows = await leaseStatement(pool, [ids, sessions.map(({ free }) => free), queues, now, until]);
-  return rows.map((row) => ({
-    sessionId: row.worker_id,
-    workload: {
-      id: row.id,
-      dagId: row.dag_id,
-      taskId: row.task_id,
-      runId: row.run_id,
-      mapIndex: row.map_index,
-      tryNumber: row.try_number,
-      dagVersionId: row.dag_version_id,
-      queue: row.queue,
-      poolSlots: row.pool_slots,
-      priorityWeight: row.priority_weight,
-      executorConfig: row.executor_config,
-      dagRelPath: row.dag_rel_path,
-      bundle: { name: row.bundle_name, version: row.bundle_version },
-      archiveDigest: row.archive_digest,
-      environment: row.environment,
-    },
-  }));
+  return rows.map((row) => ({ sessionId: row.worker_id, workload: workloadOf(row) }));
+}
+
+/** As `leaseTries`, but for a token itself: who runs them has no session, and their own heartbeats are all that is heard of them. */
+export async function leaseWorkloads(
+  pool: Pool,
+  asked: { jti: string; count: number; queues: readonly string[] },
+  { now, until }: { now: Instant; until: Instant },
+): Promise<Workload[]> {
+  return (await workloadStatement(pool, [asked.jti, asked.count, asked.queues, now, until])).map(workloadOf);
+}
+
+function workloadOf(row: LeasedRow): Workload {
+  return {
+    id: row.id,
+    dagId: row.dag_id,
+    taskId: row.task_id,
+    runId: row.run_id,
+    mapIndex: row.map_index,
+    tryNumber: row.try_number,
+    dagVersionId: row.dag_version_id,
+    queue: row.queue,
+    poolSlots: row.pool_slots,
+    priorityWeight: row.priority_weight,
+    executorConfig: row.executor_config,
+    dagRelPath: row.dag_rel_path,
+    bundle: { name: row.bundle_name, version: row.bundle_version },
+    archiveDigest: row.archive_digest,
+    environment: row.environment,
+  };
 }
 
 /** What was leased and could not be handed over may be leased again at once. */

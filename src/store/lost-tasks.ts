@@ -15,10 +15,12 @@ export interface ExecutingRow {
   queued_dttm: Instant | null;
   last_heartbeat_at: Instant | null;
   queue: string;
-  /** The agent session that has it; null: an executor of the server. */
+  /** The agent session that has it, or the token that a stock Airflow worker got it with; null: an executor of the server. */
   worker_id: string | null;
   /** Whether that session is not over. */
   session_lives: boolean;
+  /** Whether it is that of a stock Airflow worker, under a token that still counts. */
+  has_airflow_worker: boolean;
 }
 
 /** Every try that some process should hold: few rows, found by a partial index. */
@@ -30,6 +32,7 @@ export async function executingTaskInstances(db: Database): Promise<ExecutingRow
     .select(["ti.queued_dttm", "ti.last_heartbeat_at", sql<TaskInstanceState>`ti.state`.as("state")])
     .select(["ti.worker_id", sql<string>`coalesce(ti.queue, 'default')`.as("queue")])
     .select(sql<boolean>`exists (select from agent_session s where s.id::text = ti.worker_id)`.as("session_lives"))
+    .select(sql<boolean>`exists (select from agent_token t where t.jti = ti.worker_id)`.as("has_airflow_worker"))
     .where("ti.state", "in", ["queued", "running", "restarting"])
     .execute();
 }

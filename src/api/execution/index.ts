@@ -96,11 +96,11 @@ async function answer(
   const { operation, path } = match(version, request);
   const token = await signIn(request, operation, path, tokens);
   if (token && (await isRenewed(x, tokens, token)))
-    reply.header(TOKEN_HEADER, await tokens.issue(token.id, "execution"));
+    reply.header(TOKEN_HEADER, await tokens.issue(token.id, "execution", token.workerId));
   const call = callOf(request, operation, path, token);
   const done = await operation.run(x, call);
   if (done.exchanges && token?.scope === "workload") {
-    reply.header(TOKEN_HEADER, await tokens.issue(token.id, "execution"));
+    reply.header(TOKEN_HEADER, await tokens.issue(token.id, "execution", token.workerId));
   }
   reply.code(done.status).headers(done.headers ?? {});
   if (done.body === undefined) return request.method === "HEAD" ? sendJson(reply, "") : reply.send();
@@ -185,7 +185,7 @@ function callOf(
   const bodyText = (typeof request.body === "string" && request.body.trim() !== "" ? request.body : "null") as JsonText;
   return {
     callerId: token?.id ?? "",
-    scope: token?.scope ?? "",
+    workerId: token?.workerId ?? null,
     path,
     query: operation.query ? (checked(checkQuery(operation.query, query)) as Call["query"]) : {},
     body: operation.body === null ? null : bodyOf(request, operation, bodyText),

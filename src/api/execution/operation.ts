@@ -30,7 +30,8 @@ interface Access {
 export interface Call {
   /** The task instance whose token this is. */
   callerId: string;
-  scope: string;
+  /** Under which agent token its task was handed out. */
+  workerId: string | null;
   path: Readonly<Record<string, string>>;
   query: Readonly<Record<string, unknown>>;
   /** As the operation's schema checked it. */

@@ -53,6 +53,7 @@ const run: Operation["run"] = (x, call) =>
       unixname: fields.text("unixname"),
       pid: fields.integer("pid"),
       startDate: fields.instant("start_date"),
+      ...(call.workerId === null ? {} : { workerId: call.workerId }),
     });
     if (answer.kind === "started") return { status: 200, body: new RawJson(answer.context), exchanges: true };
     if (answer.reason === "not_found") return refusal(notLive(false));

@@ -18,6 +18,8 @@ export interface TaskToken {
   /** The task instance that it is for: its own requests, and nobody else's. */
   id: string;
   scope: string;
+  /** Under which agent token its task was handed out. */
+  workerId: string | null;
   issuedAt: number;
   expiresAt: number;
 }
@@ -35,12 +37,13 @@ export class TaskTokens {
     this.#key = new TextEncoder().encode(config.jwtSecret);
   }
 
-  issue(id: string, scope: TokenScope): Promise<string> {
+  issue(id: string, scope: TokenScope, workerId: string | null = null): Promise<string> {
     const now = this.#seconds();
     const seconds = scope === "workload" ? WORKLOAD_TOKEN_SECONDS : EXECUTION_TOKEN_SECONDS;
     return new SignJWT({
       sub: id,
       scope,
+      ...(workerId === null ? {} : { worker: workerId }),
       jti: randomUUID().replaceAll("-", ""),
       aud: AUDIENCE,
       nbf: now,
@@ -61,9 +64,10 @@ export class TaskTokens {
         clockTolerance: LEEWAY_SECONDS,
         currentDate: new Date(this.#seconds() * 1000),
       });
-      const { sub = "", exp = 0, iat = 0, scope = "execution" } = payload;
+      const { sub = "", exp = 0, iat = 0, scope = "execution", worker } = payload;
       if (!UUID.test(sub)) return null;
-      return { id: sub.toLowerCase(), scope: String(scope), issuedAt: iat, expiresAt: exp };
+      const workerId = typeof worker === "string" ? worker : null;
+      return { id: sub.toLowerCase(), scope: String(scope), workerId, issuedAt: iat, expiresAt: exp };
     } catch (error) {
       if (error instanceof errors.JOSEError) return null;
       throw error;
