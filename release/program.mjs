@@ -1,7 +1,7 @@
 // What is in a release: the files below `leoflow-<version>/`, as a map of name to { contents, executable }.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
-import { bundle, bundlePages, NATIVE_PACKAGE } from "../build.mjs";
+import { bundle, bundlePages, bundleTaskRunner, NATIVE_PACKAGE } from "../build.mjs";
 import { npmPackage } from "./downloads.mjs";
 
 const NODE = JSON.parse(readFileSync(new URL("node.lock.json", import.meta.url), "utf8"));
@@ -37,9 +37,14 @@ export async function programFiles(root) {
   for (const [name, entry] of Object.entries(PROGRAMS)) {
     files.set(`bin/${name}`, { contents: Buffer.from(launcher(entry)), executable: true });
   }
-  const [program, pages] = await Promise.all([bundle(root, { withPackages: true }), bundlePages(root)]);
+  const [program, pages, taskRunner] = await Promise.all([
+    bundle(root, { withPackages: true }),
+    bundlePages(root),
+    bundleTaskRunner(root),
+  ]);
   for (const [folder, { outputFiles }] of [
     ["dist", program],
+    ["dist", taskRunner],
     ["dist/web", pages],
   ]) {
     for (const { path, contents } of outputFiles) {
@@ -48,7 +53,7 @@ export async function programFiles(root) {
   }
   // dist/ is of modules wherever it is put.
   files.set("dist/package.json", { contents: Buffer.from('{ "type": "module" }\n'), executable: false });
-  for (const folder of ["python", "examples/starter", "migrations"]) addFolder(files, root, folder);
+  for (const folder of ["python", "examples/starter", "migrations", "sdk/typescript/src"]) addFolder(files, root, folder);
   files.set("LICENSE", { contents: readFileSync(join(root, "LICENSE")), executable: false });
   files.set("VERSION", { contents: Buffer.from(`${version}\n`), executable: false });
   files.set("licenses/packages.txt", {
@@ -58,7 +63,7 @@ export async function programFiles(root) {
   return { version, files };
 }
 
-/** What differs: Node itself, and the one package with native code. */
+/** What differs: Node itself, and the packages with native code. */
 export async function platformFiles(root, cache, platform) {
   const files = new Map();
   const { name, integrity } = NODE.packages[platform];
@@ -67,10 +72,11 @@ export async function platformFiles(root, cache, platform) {
   files.set("licenses/node.txt", { contents: node.get("LICENSE").contents, executable: false });
 
   const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8"));
-  for (const native of [NATIVE_PACKAGE, `${NATIVE_PACKAGE}-${PLATFORMS[platform]}`]) {
+  const natives = [NATIVE_PACKAGE, `${NATIVE_PACKAGE}-${PLATFORMS[platform]}`, "esbuild", `@esbuild/${platform}`];
+  for (const native of natives) {
     const pinned = lock.packages[`node_modules/${native}`];
     for (const [file, entry] of await npmPackage(cache, native, pinned.version, pinned.integrity)) {
-      if (!/\.d\.ts$|^README|^browser\.js$/.test(file)) files.set(`node_modules/${native}/${file}`, entry);
+      if (!/\.d\.ts$|^README|^browser\.js$|^install\.js$/.test(file)) files.set(`node_modules/${native}/${file}`, entry);
     }
   }
   return files;
@@ -79,7 +85,7 @@ export async function platformFiles(root, cache, platform) {
 function addFolder(files, root, folder) {
   for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath ?? entry.path, entry.name);
-    if (!entry.isFile() || /__pycache__|\.pyc$|\.in$|pyproject\.toml$/.test(path)) continue;
+    if (!entry.isFile() || /__pycache__|\.pyc$|\.in$|pyproject\.toml$|\.test\.ts$/.test(path)) continue;
     files.set(relative(root, path), { contents: readFileSync(path), executable: false });
   }
 }

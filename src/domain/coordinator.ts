@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { UserError } from "../kit/user-error.ts";
 
 /** Name of the coordinator for tasks in TypeScript, and the queue that it has of itself. */
 export const TYPESCRIPT = "typescript";
@@ -6,7 +7,7 @@ const VARIABLE = "AIRFLOW__SDK__QUEUE_TO_COORDINATOR";
 
 /**
  * The queues whose tasks are written in TypeScript: `typescript`, and those that `[sdk] queue_to_coordinator` gives to that
- * coordinator. Throws RangeError where the setting is not JSON of queue to coordinator.
+ * coordinator. Throws UserError where the setting is not JSON of queue to coordinator.
  */
 export function typescriptQueues(env: Readonly<Record<string, string | undefined>>): ReadonlySet<string> {
   const text = env[VARIABLE] ?? "";
@@ -30,7 +31,9 @@ function mappingOf(text: string): Record<string, string> {
     !Array.isArray(found) &&
     Object.values(found).every((coordinator) => typeof coordinator === "string");
   if (!isMapping) {
-    throw new RangeError(`${VARIABLE} must be JSON such as {"node": "typescript"}, queue to coordinator: ${text}`);
+    throw new UserError(`${VARIABLE} is not JSON of queue to coordinator: ${text}`, {
+      fix: `write it like {"node": "${TYPESCRIPT}"}`,
+    });
   }
   return found as Record<string, string>;
 }

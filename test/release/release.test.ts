@@ -73,10 +73,11 @@ describe("an archive", () => {
     for (const { name } of PAGES) {
       expect(names).toEqual(expect.arrayContaining([`dist/web/${name}.js`, `dist/web/${name}.css`]));
     }
-    // The editor's and the user's leftovers, sources and maps are not for shipping.
-    expect(names.filter((name) => /\.map$|\.ts$|\.test\.|__pycache__|\.in$/.test(name))).toEqual([]);
-    // All of npm's packages are bundled but the one with native code.
-    expect(names.filter((name) => /^node_modules\/(?!@node-rs\/(argon2|$)|$)/.test(name))).toEqual([]);
+    // The editor's and the user's leftovers, sources and maps are not for shipping, but what users' TypeScript imports is.
+    expect(names).toEqual(expect.arrayContaining(["dist/task-runner.js", "sdk/typescript/src/index.ts"]));
+    expect(names.filter((name) => /\.map$|^(?!sdk\/).*\.ts$|\.test\.|__pycache__|\.in$/.test(name))).toEqual([]);
+    // All of npm's packages are bundled but those with native code.
+    expect(names.filter((name) => /^node_modules\/(?!@node-rs\/(argon2|$)|@?esbuild\/|$)/.test(name))).toEqual([]);
     expect(names.filter((name) => name.startsWith("migrations/") && name.endsWith(".sql"))).toHaveLength(
       loadMigrations().length,
     );

@@ -28,7 +28,7 @@ const HOUR_MS = 3_600_000;
 
 /** All that a release is made of, and the tool that makes it. */
 const INPUTS = [
-  ...["LICENSE", "bin", "build.mjs", "examples/starter", "install.sh", "migrations"],
+  ...["LICENSE", "bin", "build.mjs", "examples/starter", "install.sh", "migrations", "sdk/typescript"],
   ...["package-lock.json", "package.json", "python", "release", "src", "web"],
 ];
 
