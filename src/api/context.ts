@@ -65,6 +65,8 @@ export interface ApiContext {
   execution?: ExecutionContext;
   /** What agents on other machines work with, where this server takes them. */
   agents?: AgentService;
+  /** Airflow's `[core] parallelism`, where it is not the default. */
+  parallelism?: number;
   /** Airflow's `[core] multi_team`: users see what their teams own, and what nobody owns. */
   multiTeam?: boolean;
 }

@@ -42,3 +42,9 @@ it("hands children the environment with changes, never the admin's password", ()
   expect(env).not.toHaveProperty("LEOFLOW_ADMIN_PASSWORD");
   vi.unstubAllEnvs();
 });
+
+it("reads [core] parallelism as Airflow does", () => {
+  const read = (text?: string) => readEnvironment({ HOME: "/h", AIRFLOW__CORE__PARALLELISM: text }).parallelism;
+  expect([read(), read(" 200 # wide"), read("0"), read("")]).toEqual([undefined, 200, Infinity, undefined]);
+  expect(() => read("many")).toThrow('AIRFLOW__CORE__PARALLELISM is "many"');
+});

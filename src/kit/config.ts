@@ -43,11 +43,14 @@ export interface Environment {
   packageIndex: string | undefined;
   /** Airflow's `[dag_processor] dag_bundle_config_list`, as it is. */
   dagBundles: string | undefined;
+  /** Airflow's `[core] parallelism`; 0 there is Infinity here. */
+  parallelism: number | undefined;
   /** Airflow's `[core] multi_team`. */
   multiTeam: boolean | undefined;
 }
 
 export const MULTI_TEAM_VARIABLE = "AIRFLOW__CORE__MULTI_TEAM";
+const PARALLELISM_VARIABLE = "AIRFLOW__CORE__PARALLELISM";
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 
@@ -84,6 +87,7 @@ export function readEnvironment(source: NodeJS.ProcessEnv = process.env): Readon
     path: source["PATH"] ?? "",
     packageIndex: text("UV_DEFAULT_INDEX"),
     dagBundles: text("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"),
+    parallelism: parseParallelism(text(PARALLELISM_VARIABLE)),
     multiTeam: parseBoolean(text(MULTI_TEAM_VARIABLE), MULTI_TEAM_VARIABLE),
   });
 }
@@ -95,6 +99,17 @@ function parseBoolean(text: string | undefined, name: string): boolean | undefin
   if (["t", "true", "1"].includes(value)) return true;
   if (["f", "false", "0"].includes(value)) return false;
   throw new UserError(`${name} is ${JSON.stringify(text)}`, { fix: "use True or False, or unset it", exitCode: 2 });
+}
+
+/** As Airflow's `conf.getint` reads it, a comment behind it included; there 0 stands for no limit. */
+function parseParallelism(text: string | undefined): number | undefined {
+  const value = text?.split("#", 1)[0]?.trim();
+  if (value === undefined || value === "") return undefined;
+  if (/^\d{1,6}$/.test(value)) return Number(value) || Infinity;
+  throw new UserError(`${PARALLELISM_VARIABLE} is ${JSON.stringify(text)}`, {
+    fix: "use a whole number of task instances, 0 for no limit, or unset it",
+    exitCode: 2,
+  });
 }
 
 function parseSeconds(text: string | undefined, name: string, least: number): number | undefined {

@@ -142,8 +142,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       workspace: config.workspace,
     },
   );
-  const local = new LocalExecutor(kit, { runner: runtime }, { parallelism: PARALLELISM });
-  const lostAfterMs = (readEnvironment().agentLostSeconds ?? AGENT_LOST_MS / 1000) * 1000;
+  const { parallelism = PARALLELISM, agentLostSeconds } = readEnvironment();
+  const local = new LocalExecutor(kit, { runner: runtime }, { parallelism });
+  const lostAfterMs = agentLostSeconds === undefined ? AGENT_LOST_MS : agentLostSeconds * 1000;
   const agents = new AgentExecutor(kit, database, { lostMs: lostAfterMs });
   const executor = new QueueRouter(local, agents);
   bus.on("kill", ({ ids, reason }) => executor.terminate(ids, reason));
@@ -166,7 +167,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
         staging.runFinished(dagId);
       },
     },
-    { parallelism: PARALLELISM, retryMs: 250, multiTeam },
+    { parallelism, retryMs: 250, multiTeam },
   );
   const reaper = new Reaper(
     kit,
@@ -254,6 +255,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       python: (request) => runtime.request(request),
       agents: { pool: database.pool, execution, executor: agents, versionsDir: paths.versions, lostAfterMs },
       execution: createExecutionContext(kit, executionDeps, executionConfig),
+      parallelism,
       multiTeam,
     },
     {
@@ -267,7 +269,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const inputTimeouts = new InputTimeouts(kit, { db, bus });
   const metrics = new MetricsServer(
     kit,
-    { scheduler: () => scheduler.counts(), executor: () => ({ queued: 0, running: executor.held().size }) },
+    {
+      scheduler: () => scheduler.counts(),
+      executor: () => ({ queued: 0, running: local.held().size }),
+      agents: () => agents.counts(),
+    },
     METRICS_PORT,
   );
 

@@ -8,6 +8,7 @@ export const METRICS_PORT = 9098;
 export interface MetricsSource {
   scheduler(): { runs: number; waiting: number };
   executor(): { queued: number; running: number };
+  agents(): { sessions: number; waiting: number; running: number };
 }
 
 /** Prometheus metrics on their own loopback port, away from the API and its login. */
@@ -25,6 +26,9 @@ export class MetricsServer implements Service {
     this.#gauge("leoflow_waiting_task_instances", "Ready for a slot.", () => source.scheduler().waiting);
     this.#gauge("leoflow_executor_queued", "Handed to the executor.", () => source.executor().queued);
     this.#gauge("leoflow_executor_running", "Running processes.", () => source.executor().running);
+    this.#gauge("leoflow_agents", "Agents that are connected.", () => source.agents().sessions);
+    this.#gauge("leoflow_agents_waiting", "Agents that wait for work here.", () => source.agents().waiting);
+    this.#gauge("leoflow_agents_running", "Task instances that agents have.", () => source.agents().running);
   }
 
   /** A taken port costs the metrics, not the start. */

@@ -132,6 +132,9 @@ export interface TaskStanding {
   wake_at: Instant | null;
   retry_reason: string | null;
   queued_dttm: Instant | null;
+  queue: string;
+  /** Agents that serve the queue; null: it is not one of agents. */
+  agents: number | null;
   start_date: Instant | null;
   end_date: Instant | null;
   hostname: string;
@@ -151,7 +154,11 @@ export async function taskStandings(db: Database, ids: readonly string[]): Promi
     select ti.id, ti.state, ti.try_number, ti.max_tries, ti.wake_at, ti.retry_reason, ti.queued_dttm, ti.start_date,
       ti.end_date, ti.hostname, ti.pid, ti.trigger_timeout, t.id as trigger_id, t.classpath as trigger_classpath,
       t.created_date as trigger_created, h.subject as question, h.options as question_options,
-      h.assignees as question_assignees, h.created_at as question_created
+      h.assignees as question_assignees, h.created_at as question_created, coalesce(ti.queue, 'default') as queue, (
+        select case when count(distinct a.jti) > 0 then count(s.id)::integer end
+        from agent_token a left join agent_session s on s.jti = a.jti and coalesce(ti.queue, 'default') = any(s.queues)
+        where coalesce(ti.queue, 'default') = any(a.queues) and (a.expires_at is null or a.expires_at > now())
+      ) as agents
     from task_instance ti left join trigger t on t.id = ti.trigger_id left join hitl_detail h on h.ti_id = ti.id
     where ti.id = any(${ids}::uuid[])`.execute(db);
   return new Map(rows.map((row) => [row.id, row]));

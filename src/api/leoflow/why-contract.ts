@@ -42,6 +42,7 @@ export const REASONS = {
   up_for_reschedule: "a sensor waits until it looks again (`until`)",
   deferred: "waits for a trigger",
   awaiting_input: "waits for a person; `question` is what is asked",
+  no_agent: "no agent is connected that serves the task's queue",
   queued: "has its slots and waits for a worker",
   running: "is running",
   restarting: "was cleared; its process is being ended",

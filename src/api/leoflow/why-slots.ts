@@ -17,11 +17,13 @@ export class SlotReader {
   readonly #context: WhyContext;
   readonly #run: LiveRunRow;
   readonly #graph: DagGraph;
+  readonly #parallelism: number;
 
   constructor(context: WhyContext, run: LiveRunRow, graph: DagGraph) {
     this.#context = context;
     this.#run = run;
     this.#graph = graph;
+    this.#parallelism = context.parallelism ?? PARALLELISM;
   }
 
   async whyNot(ti: InstanceSnapshot, task: TaskNode): Promise<Reason[]> {
@@ -39,7 +41,7 @@ export class SlotReader {
       poolSizes(db, multiTeam),
       slotHolders(db, { pool: task.pool, dagId, taskId: task.taskId }),
     ]);
-    const slots = new Slots(PARALLELISM);
+    const slots = new Slots(this.#parallelism);
     slots.setPools(pools);
     for (const row of rows) slots.record(row.claim, row.state);
     const limits = slots.whyNot(claim, this.#graph);
@@ -74,8 +76,8 @@ export class SlotReader {
       case "parallelism":
         return {
           code: limit,
-          limit: PARALLELISM,
-          message: `All ${PARALLELISM} workers (parallelism) are taken by ${who}.`,
+          limit: this.#parallelism,
+          message: `All ${this.#parallelism} workers (parallelism) are taken by ${who}.`,
         };
       case "unknown_pool":
         return { code: limit, message: `${name} wants pool ${task.pool}, and there is no such pool.` };

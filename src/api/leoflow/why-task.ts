@@ -79,7 +79,7 @@ export class RunView {
       const [first, ...others] = group;
       if (first === undefined) continue;
       if (others.length > 0 && (first.state === "running" || first.state === "queued"))
-        reasons.push(this.#together(first.state, group));
+        reasons.push(await this.#together(first.state, group));
       else if (first.state === "scheduled") {
         alone.push(first);
         for (const ti of others) behind.push(ti);
@@ -97,8 +97,13 @@ export class RunView {
     return [...paused, ...reasons.filter(({ code }) => code !== "paused")];
   }
 
-  #together(state: "running" | "queued", group: readonly InstanceSnapshot[]): Reason {
-    const taskId = group[0]?.taskId ?? "";
+  async #together(state: "running" | "queued", group: readonly InstanceSnapshot[]): Promise<Reason> {
+    const { id = "", taskId = "" } = group[0] ?? {};
+    const standing = state === "queued" ? (await taskStandings(this.#context.db, [id])).get(id) : undefined;
+    if (standing?.agents === 0) {
+      const words = `${group.length} task instances of ${taskId} wait for an agent, and ${noAgent(standing.queue)}: `;
+      return { code: "no_agent", ...this.#listed(words, group) };
+    }
     const words = state === "running" ? "are running" : "have their slots and wait for a worker";
     return { code: state, ...this.#listed(`${group.length} task instances of ${taskId} ${words}: `, group) };
   }
@@ -254,12 +259,19 @@ function ownReason(name: string, standing: TaskStanding): Reason | null {
     }
     case "restarting":
       return { code: state, message: `${name} was cleared; its process is being ended.` };
-    case "queued":
+    case "queued": {
+      const from = standing.queued_dttm;
+      if (standing.agents === 0) {
+        const message = `${name} waits for an agent${sinceText(from)}: ${noAgent(standing.queue)}.`;
+        return { code: "no_agent", message, ...since(from) };
+      }
+      const worker = standing.agents === null ? "a worker" : `an agent of the queue ${standing.queue}`;
       return {
         code: state,
-        message: `${name} has its slots and waits for a worker${sinceText(standing.queued_dttm)}.`,
-        ...since(standing.queued_dttm),
+        message: `${name} has its slots and waits for ${worker}${sinceText(from)}.`,
+        ...since(from),
       };
+    }
     case "up_for_retry":
     case "up_for_reschedule": {
       const what =
@@ -315,5 +327,6 @@ function ownReason(name: string, standing: TaskStanding): Reason | null {
   }
 }
 
+const noAgent = (queue: string): string => `none is connected that serves the queue ${queue}`;
 const sinceText = (at: TaskStanding["start_date"]): string => (at === null ? "" : ` since ${written(at)}`);
 const jsonOf = (text: JsonText | null): unknown => (text === null ? null : fromJsonText(text));

@@ -12,8 +12,10 @@ import {
   makeVersion,
   NOON,
 } from "../../../test/support/factories.ts";
+import { newId } from "../../kit/ids.ts";
 import { parseInstant } from "../../kit/instant.ts";
 import { toJsonText } from "../../kit/json-text.ts";
+import { createAgentToken, deleteAgentToken, openSession } from "../../store/agents.ts";
 import { REASONS, type Reason, type Why } from "./why-contract.ts";
 import { whyRoutes } from "./why.ts";
 
@@ -365,6 +367,20 @@ describe("a task", () => {
       { code: "awaiting_input", until: LATER, question: { subject: "Ship it?", options: ["Yes", "No"] } },
     ]);
     expect(await why(dagId, "r1", "queued")).toMatchObject([{ code: "queued", since: NOON }]);
+    const token = { jti: newId(), name: "box", queues: ["gpu"], createdBy: null, expiresAt: null };
+    await createAgentToken(db, token);
+    await set("queued", { queue: "gpu" });
+    expect(await why(dagId, "r1", "queued")).toMatchObject([
+      {
+        code: "no_agent",
+        message:
+          "queued waits for an agent since 2026-01-01 12:00:00 UTC: none is connected that serves the queue gpu.",
+      },
+    ]);
+    const about = { hostname: "far", unixname: "leo", pid: 1, version: "1", concurrency: 1, now: NOON };
+    await openSession(database.pool, { ...about, jti: token.jti, queues: ["gpu"] });
+    expect(await why(dagId, "r1", "queued")).toMatchObject([{ code: "queued" }]);
+    await deleteAgentToken(db, "box");
     expect(codes(await why(dagId, "r1", "done"))).toEqual(["finished"]);
   });
 
