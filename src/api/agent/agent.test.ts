@@ -489,6 +489,37 @@ describe("a task", () => {
     await agent.exit(runs);
     expect(await rowOf(runs)).toMatchObject({ state: "success" });
   });
+
+  it("is not lost because the server's machine slept", async () => {
+    const { agent, id } = await setUp();
+    await agent.leased(1);
+    await agent.start(id);
+    await pass(15, () => agent.heartbeat({ id, pid: 11 }));
+    t.clock.advanceSeconds(3_600);
+    await server.agents.runOnce();
+    await server.reaper.runOnce();
+    await pass(30);
+    expect(await agent.heartbeat({ id, pid: 11 })).toMatchObject({ status: 200, body: { ended: [] } });
+    await pass(30);
+    expect(await rowOf(id)).toMatchObject({ state: "running" });
+  });
+
+  it("of a queue that no token names any more is the server's own again", async () => {
+    const { agent, ids, queue } = await setUp([{}, {}]);
+    const [leased = "", queued = ""] = ids;
+    expect(await agent.leased(1)).toEqual([leased]);
+    await pass(30, () => agent.heartbeat({ id: leased, pid: null }));
+    expect(server.requeued).toEqual([]);
+    const { rows } = await t.database.pool.query<{ name: string }>(
+      "select name from agent_token where $1 = any(queues)",
+      [queue],
+    );
+    const path = `/api/leoflow/agent-tokens/${rows[0]?.name}`;
+    expect((await call(path, { method: "DELETE", token: admin() })).status).toBe(204);
+    await pass(30);
+    expect(new Set(server.requeued)).toEqual(new Set([leased, queued]));
+    expect((await agent.start(leased)).status).toBe(401);
+  });
 });
 
 async function placeOf(id: string) {
