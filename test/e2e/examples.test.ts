@@ -29,6 +29,7 @@ describe("examples", () => {
       "bash_and_jinja.py",
       "branching.py",
       "map_reduce.py",
+      "order_report.py",
       "params_form.py",
       "retries.py",
       "sales_etl",
@@ -54,6 +55,18 @@ describe("examples", () => {
       "count_words[2]": "success",
       most_common: "success",
     });
+  });
+
+  it("order_report: Python, TypeScript, mapped TypeScript, Python", async () => {
+    const run = await runDag(lite.client, "order_report");
+    expect(states(run)).toEqual({
+      read_orders: "success",
+      by_region: "success",
+      "describe[0]": "success",
+      "describe[1]": "success",
+      report: "success",
+    });
+    expect(await xcomOf(lite.client, "order_report", run.runId, "report")).toBe("north: 24.75 EUR\nsouth: 11.00 EUR");
   });
 
   it("branching: goes the way that was asked for", async () => {

@@ -1,6 +1,6 @@
 import type { BuildFailure, Message, Metafile } from "esbuild";
 import { access, realpath } from "node:fs/promises";
-import { dirname, join, posix, relative, resolve } from "node:path";
+import { join, posix, relative, resolve } from "node:path";
 import { exportsFor, tasksFileOf, tasksModuleOf } from "../../domain/coordinator.ts";
 import type { DagGraph, TaskNode } from "../../domain/dag-graph.ts";
 import type { ParsedDag } from "../../domain/parse-result.ts";
@@ -181,7 +181,8 @@ function explain({ text, location }: Message, file: string): string {
   const line = location ? `\n    ${location.lineText.trim()}` : "";
   const [, name] = /^Could not resolve "([^".][^"]*)"$/.exec(text) ?? [];
   if (name !== undefined && !name.startsWith("/")) {
-    return `${place}the package "${name}" is not installed: run \`npm install ${packageOf(name)}\` in ${dirname(file)}${line}`;
+    const [wanted, folder] = [packageOf(name), parentOf(file) || "the workspace"];
+    return `${place}the package "${wanted}" is not installed: run \`npm install ${wanted}\` in ${folder}${line}`;
   }
   if (/^No loader is configured for "\.node" files/.test(text)) {
     return `${place}a package with native code cannot be part of a DAG's version: use one that is JavaScript only${line}`;
