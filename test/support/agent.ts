@@ -1,17 +1,15 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
-import type { AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createHome } from "./home.ts";
 import { until } from "./until.ts";
 
-const bin = join(import.meta.dirname, "../../bin");
+const ownBin = join(import.meta.dirname, "../../bin");
 
 /** Makes a token for agents on the Lite of this home, in a file. */
-export function agentTokenFile(home: string, name: string, queues: string): string {
+export function agentTokenFile(home: string, name: string, queues: string, bin = ownBin): string {
   const answer = execFileSync(
     process.execPath,
     [join(bin, "leoflow"), "auth", "create-agent-token", name, "--queues", queues, "--json"],
@@ -34,7 +32,12 @@ export interface AgentProcess {
 
 /** leoflow-agent as a process, each with a home of its own. */
 export class Agents {
+  readonly #bin: string;
   readonly #started: { agent: AgentProcess; remove: () => void }[] = [];
+
+  constructor(bin = ownBin) {
+    this.#bin = bin;
+  }
 
   /** Resolves when the server has taken it. */
   async start(
@@ -48,7 +51,7 @@ export class Agents {
     const child = spawn(
       process.execPath,
       [
-        ...[...node, join(bin, "leoflow-agent"), "--server", server, "--token-file", tokenFile],
+        ...[...node, join(this.#bin, "leoflow-agent"), "--server", server, "--token-file", tokenFile],
         ...["--home", paths.home, "--hostname", name, ...args],
       ],
       { env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] },
