@@ -62,18 +62,7 @@ beforeAll(async () => {
   process.env["TEST_FLAGS"] = flags;
   server.execution.answers.set("GetVariable", () => ({ body: { type: "VariableResult", key: "name", value: "you" } }));
   digest = server.keep({ "d.py": DAG });
-  agent = await startAgent({
-    kit: testKit,
-    paths: home.paths,
-    progress: silentProgress,
-    server: server.url,
-    token: "secret",
-    hostname: "worker-1",
-    concurrency: 64,
-    queues: null,
-    signal: new AbortController().signal,
-    onFailure: (error) => failures.push(error),
-  });
+  agent = await begin((error) => failures.push(error));
 });
 afterAll(async () => {
   delete process.env["TEST_FLAGS"];
@@ -87,6 +76,20 @@ afterEach(() => {
   server.done = () => undefined;
   rmSync(join(flags, "go"), { force: true });
 });
+
+const begin = (onFailure: (error: UserError) => void) =>
+  startAgent({
+    kit: testKit,
+    paths: home.paths,
+    progress: silentProgress,
+    server: server.url,
+    token: "secret",
+    hostname: "worker-1",
+    concurrency: 64,
+    queues: null,
+    signal: new AbortController().signal,
+    onFailure,
+  });
 
 function workload(changes: Partial<Workload> = {}): Workload {
   return {
@@ -257,5 +260,28 @@ describe("an agent", () => {
     await until("it is back", () => server.hellos.length > before + 1);
     expect(lives(id)).toEqual(["started"]);
     server.lostAfterMs = 12_000;
+  });
+
+  it("gives back what it runs when it is stopped at once", async () => {
+    const id = await waiting();
+    await agent.stop();
+    expect(server.execution.exits.get(id)).toMatchObject({
+      reason: "killed: Leoflow is being stopped",
+      withLeoflow: true,
+    });
+    expect(logOf(id)).toContain("Leoflow is being stopped");
+    expect(lives(id)).toEqual(["started"]);
+    expect(server.sessions.size).toBe(0);
+  });
+
+  it("ends when its token is none any more, and says what to do", async () => {
+    const failures: UserError[] = [];
+    const other = await begin((error) => failures.push(error));
+    server.refuse = () => 401;
+    await until("it has failed", () => failures.length > 0);
+    await other.stop();
+    expect(failures[0]?.message).toContain(`does not accept this agent's token`);
+    expect(failures[0]?.fix).toContain("leoflow auth create-agent-token");
+    await expect(begin(() => undefined)).rejects.toThrow("does not accept this agent's token");
   });
 });

@@ -168,7 +168,6 @@ async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAge
     while (executor.held().size > 0) await new Promise<void>((resolve) => idle.add(resolve));
   };
   const stopped = new AbortController();
-  undo.push(() => stopped.abort());
   const refused = (detail: string): void => {
     if (stopped.signal.aborted) return;
     stopped.abort();
@@ -193,7 +192,8 @@ async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAge
     kit.logger.info({ agent, queues, serverVersion, sessionId }, "the server has taken this agent");
     session.over.addEventListener("abort", () => {
       const { message } = session.over.reason as Error;
-      kit.logger.warn({ sessionId, tasks: running.size, reason: message }, "the session is over");
+      const level = stopped.signal.aborted ? "info" : "warn";
+      kit.logger[level]({ sessionId, tasks: running.size, reason: message }, "the session is over");
       for (const id of executor.held()) executor.terminate([id], message);
     });
     return session;
@@ -202,6 +202,7 @@ async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAge
 
   undo.push(() => executor.stop());
   undo.push(async () => {
+    stopped.abort();
     execution.isLeaving = true;
     isDraining = true;
     changed();
@@ -209,6 +210,7 @@ async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAge
     await runtime.stop();
     clearTimeout(limit);
     if (current && !current.over.aborted) await leave(client, current);
+    current?.end("the agent ends");
   });
   await runtime.start();
   await executor.start();
