@@ -43,6 +43,8 @@ export interface DagFilter {
   /** Whose favourites, and whether they are wanted or not. */
   favorite?: { userId: string; is: boolean } | undefined;
   /** About the DAG's latest run. */
+  lastRunState?: DagRunState | undefined;
+  /** Empty: any. */
   lastRunStates?: readonly (DagRunState | null)[];
   lastRunStartDate?: Range<Instant>;
   lastRunEndDate?: Range<Instant>;
@@ -92,6 +94,7 @@ function conditionsOf(filter: DagFilter): Condition[] {
       : [containsText(sql`dag.asset_expression::text`, filter.assetDependency)]),
     ...favorites(filter.favorite),
     ...(filter.pendingActions === undefined ? [] : [sql<boolean>`${PENDING_ACTIONS} = ${filter.pendingActions}`]),
+    ...equals(column("last_run.state"), filter.lastRunState),
     ...isOneOfOrNull(column("last_run.state"), filter.lastRunStates),
     ...inOpenRange(column("last_run.start_date"), filter.lastRunStartDate),
     ...inOpenRange(column("last_run.end_date"), filter.lastRunEndDate),

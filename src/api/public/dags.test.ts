@@ -54,6 +54,8 @@ describe("GET /dags", () => {
     expect(idsOf(await list("asset_dependency=S3"))).toEqual(["list_b"]);
     expect(idsOf(await list("last_dag_run_state=failed"))).toEqual(["list_b"]);
     expect(idsOf(await list("dag_run_state=none"))).toEqual(["list_a"]);
+    expect(idsOf(await list("dag_run_state=failed&dag_run_state=none"))).toEqual(["list_a", "list_b"]);
+    expect(idsOf(await list("last_dag_run_state=failed&dag_run_state=none"))).toEqual([]);
     expect(idsOf(await list("dag_display_name_pattern=zeb%7Cnothing"))).toEqual(["list_a"]);
     expect(idsOf(await list("dag_id_prefix_pattern=list_b"))).toEqual(["list_b"]);
     const page = await list("limit=1&offset=1");

@@ -82,10 +82,8 @@ export function dagRoutes(app: TypedApp, context: ApiContext): void {
       hasAssetSchedule: query.has_asset_schedule,
       assetDependency: query.asset_dependency,
       favorite: query.is_favorite === undefined ? undefined : { userId: userOf(request).name, is: query.is_favorite },
-      lastRunStates: [
-        ...(query.last_dag_run_state === undefined ? [] : [query.last_dag_run_state]),
-        ...runStatesOf(query.dag_run_state),
-      ],
+      lastRunState: query.last_dag_run_state,
+      lastRunStates: runStatesOf(query.dag_run_state),
       lastRunStartDate: instantRangeOf(query, "dag_run_start_date"),
       lastRunEndDate: instantRangeOf(query, "dag_run_end_date"),
       teams: teamsOf(request),

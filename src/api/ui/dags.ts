@@ -56,7 +56,7 @@ export function dagRoutes(app: TypedApp, { db }: ApiContext): void {
       assetDependency: query.asset_dependency,
       ...(query.has_pending_actions === undefined ? {} : { pendingActions: query.has_pending_actions }),
       favorite: query.is_favorite === undefined ? undefined : { userId, is: query.is_favorite },
-      ...(query.last_dag_run_state === undefined ? {} : { lastRunStates: [query.last_dag_run_state] }),
+      lastRunState: query.last_dag_run_state,
       anyRunState: query.dag_run_state,
       teams: teamsOf(request),
     };
