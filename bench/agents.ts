@@ -53,6 +53,7 @@ try {
   writeFileSync(join(home.workspace, "dags.py"), DAGS);
   const lite = await home.start({ env: { AIRFLOW__CORE__PARALLELISM: "1000" } });
   const { client } = lite;
+  await client.call("PATCH", "/api/v2/pools/default_pool?update_mask=slots", { slots: 1000 });
   token = agentTokenFile(home.home, "bench", "remote", bin);
   const agent = await agents.start("bench", lite.base, token, {
     args: ["--concurrency", String(SLEEPING)],
