@@ -73,7 +73,22 @@ class Log:
         return True
 
 
-def run(server: Server, leased: dict[str, Any], patience_seconds: float) -> None:
+class Stop:
+    """SIGTERM and SIGINT: the first ends the program after the task that runs, the second ends that task as well."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked += 1
+        if self.asked > 1 and self.process is not None:
+            self.process.terminate()
+
+
+def run(server: Server, leased: dict[str, Any], patience_seconds: float, stop: Stop) -> None:
     workload = leased["workload"]
     task_id = workload["ti"]["id"]
     with tempfile.TemporaryDirectory(prefix="airflow-worker-") as folder:
@@ -86,12 +101,16 @@ def run(server: Server, leased: dict[str, Any], patience_seconds: float) -> None
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": folder,
         }
         command = [sys.executable, "-m", "airflow.sdk.execution_time.execute_workload", "--json-path", str(file)]
-        # Its own process group: Ctrl-C ends this program after the task, not the task.
+        # Its own process group: Ctrl-C is for this program.
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        stop.process = process
+        if stop.asked > 1:
+            process.terminate()
         log = Log(server, task_id, Path(folder, workload["log_path"]), leased["log_size"])
         while process.poll() is None:
             time.sleep(SHIP_SECONDS if log.ship() else 5 * SHIP_SECONDS)
-        until = time.monotonic() + patience_seconds
+        stop.process = None
+        until = time.monotonic() + (patience_seconds if stop.asked < 2 else 0)
         while not log.ship() and time.monotonic() < until:
             time.sleep(SHIP_SECONDS)
     print(f"{workload['ti']['dag_id']}.{workload['ti']['task_id']} {task_id}: exit code {process.returncode}", flush=True)
@@ -105,15 +124,8 @@ def main() -> int:
     parser.add_argument("--log-patience", type=float, default=300, help="seconds to wait for the server with a log's end")
     args = parser.parse_args()
     server = Server(args.server, args.token_file.read_text().strip())
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    while not stopping:
+    stop = Stop()
+    while not stop.asked:
         try:
             leased = server.lease(args.queues)
         except urllib.error.HTTPError as error:
@@ -127,7 +139,7 @@ def main() -> int:
         if leased is None:
             time.sleep(IDLE_SECONDS)
         else:
-            run(server, leased, args.log_patience)
+            run(server, leased, args.log_patience, stop)
     return 0
 
 

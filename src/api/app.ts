@@ -141,8 +141,10 @@ export function createApp(context: ApiContext, config: AppConfig): FastifyInstan
         (await context.python({ kind: "older_next_kwargs", next_kwargs })) as JsonText,
       openApi: executionDocuments(context, { cacheDir }),
     });
-    const { pool } = context.execution.deps.database;
-    if (context.agents) workloadRoutes(app, context, config, { pool, tokens: taskTokens });
+    if (context.agents) {
+      const { pool, executor: desk } = context.agents;
+      workloadRoutes(app, context, config, { pool, tokens: taskTokens, desk });
+    }
   }
   const ui = registerStaticUi(app, context, { packedDir });
   app.setNotFoundHandler((request, reply) => answerUnknownPath(request, reply, ui));

@@ -24,6 +24,8 @@ export interface AgentDesk {
   heartbeat(session: SessionKey, tasks: AgentHeartbeat["tasks"]): Promise<AgentHeartbeatAnswer | null>;
   exited(sessionId: string, id: string): void;
   close(session: SessionKey): Promise<boolean>;
+  /** Whether tasks of this queue are for agents alone, as far as it knows. */
+  serves(queue: string): boolean;
   /** Sessions came, or tokens were made or revoked. */
   tokensChanged(): Promise<void>;
 }

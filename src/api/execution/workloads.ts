@@ -8,6 +8,7 @@ import { addMicros } from "../../kit/instant.ts";
 import { findHeldTry, leaseWorkloads } from "../../store/agent-tries.ts";
 import { findAgentToken } from "../../store/agents.ts";
 import type { OpenDatabase } from "../../store/database.ts";
+import type { AgentDesk } from "../agent/agent-service.ts";
 import { readAgentToken } from "../agent/agent-token.ts";
 import { LogPieces } from "../agent/log-pieces.ts";
 import { credentialsOf } from "../auth/authenticate.ts";
@@ -76,10 +77,10 @@ export function workloadRoutes(
   instance: FastifyInstance,
   context: ApiContext,
   config: { jwtSecret: string },
-  deps: { pool: OpenDatabase["pool"]; tokens: TaskTokens },
+  deps: { pool: OpenDatabase["pool"]; tokens: TaskTokens; desk: Pick<AgentDesk, "serves" | "tokensChanged"> },
 ): void {
   const { clock } = context.kit;
-  const { pool, tokens } = deps;
+  const { pool, tokens, desk } = deps;
   const key = new TextEncoder().encode(config.jwtSecret);
   const logs = new LogPieces(context.logsDir);
 
@@ -105,6 +106,8 @@ export function workloadRoutes(
             `The token ${token.name} is for the queues ${token.queues.join(", ")}, not for ${foreign.join(", ")}`,
           );
         }
+        // A token that was made beside the server is heard of here first.
+        if (!queues.every((queue) => desk.serves(queue))) await desk.tokensChanged();
         const now = clock.now();
         const until = addMicros(now, WORKLOAD_TOKEN_SECONDS * 1_000_000);
         const leased = await leaseWorkloads(pool, { jti: token.jti, count, queues }, { now, until });
