@@ -218,7 +218,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       parse: (request) => runtime.parseFile(request),
       buildTasks: typescriptTasks({
         queues: typescriptQueues(pythonEnv),
-        sdk: join(paths.program, "sdk/typescript/src/index.ts"),
+        sdk: paths.taskSdk,
       }),
       environments: new ProjectEnvironments(kit, () => toolchain.uv(), {
         folder: paths.projectVenvs,

@@ -30,6 +30,8 @@ export interface LeoflowPaths {
   restoreJournal: string;
   /** To be on PYTHONPATH: the folder that holds the package `leoflow_runtime`. */
   runtime: string;
+  /** What `@leoflow/task` stands for in the user's TypeScript. */
+  taskSdk: string;
   /** This program's own folder: python/, examples/, dist/. */
   program: string;
 }
@@ -52,6 +54,7 @@ export function resolvePaths(home: string): LeoflowPaths {
     snapshots: join(home, "snapshots"),
     restoreJournal: join(home, "restore.json"),
     runtime: join(program, "python"),
+    taskSdk: join(program, "sdk/typescript/src/index.ts"),
     program,
   };
 }

@@ -177,7 +177,7 @@ export function overlayFor(relPath: string, project: Project | null): ProjectOve
 }
 
 /** A DAG is of no use while a task of it cannot run: the version before stays live. */
-function withTasks(parsed: ParseResult, { files, reads, problem }: TypeScriptTasks): ParseResult {
+export function withTasks(parsed: ParseResult, { files, reads, problem }: TypeScriptTasks): ParseResult {
   const all = { ...parsed, files: [...parsed.files, ...files], reads: [...parsed.reads, ...reads] };
   if (problem === null) return all;
   const [filename = ""] = files;

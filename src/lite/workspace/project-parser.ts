@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { PythonRequest } from "../../agent/python-request.ts";
 import { PythonRuntime } from "../../agent/python-runtime.ts";
+import { typescriptQueues } from "../../domain/coordinator.ts";
 import type { ParseResult } from "../../domain/parse-result.ts";
 import type { TaskExecution, ToSupervisor } from "../../domain/task-execution.ts";
 import { errorResponse } from "../../execution/answer.ts";
@@ -14,10 +15,11 @@ import type { Progress } from "../progress.ts";
 import { readBaseMarker } from "../python/base-python.ts";
 import { Toolchain } from "../python/toolchain.ts";
 import { uvEnvironment } from "../python/uv.ts";
-import { overlayFor } from "./dag-file-processor.ts";
+import { overlayFor, withTasks } from "./dag-file-processor.ts";
 import type { Project } from "./discovery.ts";
 import { ProjectEnvironments } from "./project-environments.ts";
 import type { ProjectFile } from "./project-file.ts";
+import { typescriptTasks } from "./typescript-tasks.ts";
 
 export interface ProjectParse extends ParseResult {
   /** Variables and connections the file asked for while it was imported: without a server it found none. */
@@ -67,6 +69,8 @@ export async function withFileParser<T>(
     lockFile: join(paths.program, "python/requirements.lock"),
     uvEnvironment,
   });
+  const env = childEnvironment({ AIRFLOW_HOME: airflowHome });
+  const buildTasks = typescriptTasks({ queues: typescriptQueues(env), sdk: paths.taskSdk });
   const runtime = new PythonRuntime(
     kit,
     { execution: NO_TASKS, parseHandler: answer },
@@ -77,7 +81,7 @@ export async function withFileParser<T>(
       workspace: folder,
       environments: (name) => (name === "default" ? basePython : join(paths.projectVenvs, name, "bin/python")),
       versionDir: () => folder,
-      env: childEnvironment({ AIRFLOW_HOME: airflowHome }),
+      env,
       idleSeconds: 60,
       graceMs: 0,
       heartbeatMs: 60_000,
@@ -113,7 +117,8 @@ export async function withFileParser<T>(
       overlay: overlayFor(relPath, project),
     });
     signal.throwIfAborted();
-    return { ...result, asked: [...asked].sort() };
+    const tasks = await buildTasks(root, relPath, result.dags);
+    return { ...(tasks ? withTasks(result, tasks) : result), asked: [...asked].sort() };
   }
 
   async function prepareEnvironment(dependencies: readonly string[]): Promise<string> {

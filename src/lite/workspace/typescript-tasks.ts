@@ -159,13 +159,7 @@ function missingFile(file: string, tasks: readonly TaskNode[]): string {
   const ids = tasks.map(({ taskId }) => taskId).join(", ");
   const [{ queue = "", taskId = "" } = {}] = tasks;
   const name = exportsFor(taskId).at(-1);
-  return [
-    `${file} is missing: tasks of the queue "${queue}" (${ids}) are written in TypeScript, in that file:`,
-    "",
-    '    import { task } from "@leoflow/task";',
-    "",
-    `    export const ${name} = task(async ({ xcom, log }) => { /* ... */ });`,
-  ].join("\n");
+  return `${file} is missing: tasks of the queue "${queue}" (${ids}) are written in TypeScript, there: \`export const ${name} = task(async ({ xcom, log }) => { ... })\`.`;
 }
 
 function missingExport(file: string, exports: readonly string[], dag: DagGraph, { taskId }: TaskNode): string | null {
