@@ -1,4 +1,5 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { setMaxListeners } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -105,11 +106,14 @@ try {
   await waitForRun(client, "sleeping", sleeping, 120);
   await agents.remove();
 
-  const quiet = footprint(lite.pid, home.home);
+  const quiet = cpuSeconds(lite.pid);
   await sleep(WATCH_MS);
   const base = footprint(lite.pid, home.home);
+  const percentOf = (seconds: number) => `${((seconds / WATCH_MS) * 100_000).toFixed(1)} %`;
+  rows.push(["the server's Node without agents, of one core", percentOf(cpuSeconds(lite.pid) - quiet), ""]);
   const kit = { logger: pino({ level: "silent" }), clock: systemClock };
   const over = new AbortController();
+  setMaxListeners(0, over.signal);
   const secret = readFileSync(token, "utf8");
   const server = new URL(lite.base);
   for (let number = 0; number < IDLE; number++) {
@@ -130,13 +134,11 @@ try {
     over.signal.addEventListener("abort", () => clearInterval(beat));
   }
   await sleep(10_000);
-  const busy = footprint(lite.pid, home.home);
+  const [busy, node] = [footprint(lite.pid, home.home), cpuSeconds(lite.pid)];
   await sleep(WATCH_MS);
   const after = footprint(lite.pid, home.home);
-  const cores = (one: typeof quiet, other: typeof quiet) =>
-    `${(((other.cpuSeconds - one.cpuSeconds) / (WATCH_MS / 1000)) * 100).toFixed(1)} %`;
-  rows.push(["the server without agents, all its processes, of one core", cores(quiet, base), ""]);
-  rows.push([`the server with ${IDLE} idle agents, of one core`, cores(busy, after), ""]);
+  rows.push([`the server's Node with ${IDLE} idle agents, of one core`, percentOf(cpuSeconds(lite.pid) - node), ""]);
+  rows.push([`the same with PostgreSQL`, percentOf(after.cpuSeconds - busy.cpuSeconds), ""]);
   rows.push([
     `memory of the server (PSS), without and with ${IDLE} agents`,
     `${Math.round(base.pssMb)} and ${Math.round(after.pssMb)} MB`,

@@ -128,12 +128,13 @@ async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAge
   let current: Session | null = null;
   let isDraining = false;
   const idle = new Set<() => void>();
-  const running = new Set<string>();
+  /** Versions of the tasks that run, by their ids. */
+  const running = new Map<string, string>();
   const runner: TaskRunner = {
     async runTask(workload: Workload): Promise<void> {
       const session = current;
       if (!session || session.over.aborted) return;
-      running.add(workload.id);
+      running.set(workload.id, workload.archiveDigest);
       execution.hold(workload.id, session);
       logs.open(workload, session);
       try {
@@ -221,9 +222,10 @@ async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAge
   });
   const check = setInterval(() => current?.check(), CHECK_MS);
   undo.push(() => clearInterval(check));
-  const cleaning = setInterval(() => void versions.collectGarbage(), HOUR_MS);
+  const clean = (): void => void versions.collectGarbage(new Set(running.values()));
+  const cleaning = setInterval(clean, HOUR_MS);
   undo.push(() => clearInterval(cleaning));
-  void versions.collectGarbage();
+  clean();
 
   void (async () => {
     for (let one = session; !stopped.signal.aborted; one = await open()) {

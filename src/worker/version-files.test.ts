@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -64,7 +73,17 @@ it("removes what is old, what is too much, and what was begun, but nothing of th
   mkdirSync(join(folder, ".tmp-left"));
   utimesSync(join(folder, ".tmp-left"), 0, 0);
   mkdirSync(join(folder, ".tmp-now"));
-  // The newest one is in use and not counted.
-  expect(await versions.collectGarbage()).toBe(2);
+  // The newest one was asked for just now, and is not counted.
+  expect(await versions.collectGarbage(new Set([kept[3] as string]))).toBe(1);
+  expect(readdirSync(folder).sort()).toEqual([".tmp-now", ...kept].sort());
+  expect(await versions.collectGarbage(new Set())).toBe(1);
   expect(readdirSync(folder).sort()).toEqual([".tmp-now", ...kept.slice(0, 3)].sort());
+});
+
+it("does not ask again where its own disk is what is wrong", async () => {
+  const digest = server.keep({ "d.py": "x = 1\n" });
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  const versions = new VersionFiles(testKit, client, { folder: file, maxAgeMs: 1, maxBytes: 1 });
+  await expect(versions.ensure(digest)).rejects.toThrow(`cannot be kept on this agent: ENOTDIR`);
 });

@@ -59,14 +59,14 @@ export class VersionFiles {
     return JSON.parse(await readFile(join(this.folderOf(digest), VERSION_MANIFEST), "utf8")) as VersionManifest;
   }
 
-  /** Removes what is too old or too much, and what a killed agent had begun. Returns how many went. */
-  async collectGarbage(nowMs = Date.now()): Promise<number> {
+  /** Removes what is too old or too much and not in use, and what a killed agent had begun. Returns how many went. */
+  async collectGarbage(inUse: ReadonlySet<string>, nowMs = Date.now()): Promise<number> {
     const found: { path: string; usedMs: number; bytes: number }[] = [];
     let removed = 0;
     for (const name of await readdir(this.#config.folder).catch(() => [])) {
       const path = join(this.#config.folder, name);
       const usedMs = (await stat(path).catch(() => null))?.mtimeMs;
-      if (usedMs === undefined || nowMs - usedMs < IN_USE_MS) continue;
+      if (usedMs === undefined || nowMs - usedMs < IN_USE_MS || inUse.has(name)) continue;
       if (name.startsWith(TEMPORARY)) {
         await rm(path, { recursive: true, force: true });
         removed++;
@@ -92,10 +92,11 @@ export class VersionFiles {
         await rename(temporary, this.folderOf(digest));
         return;
       } catch (error) {
-        await rm(temporary, { recursive: true, force: true });
+        await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
         if (error instanceof NotToBeHad) throw error;
-        const code = (error as NodeJS.ErrnoException).code ?? "";
-        if (["ENOSPC", "EDQUOT", "EACCES", "EROFS"].includes(code)) {
+        const { code = "", path } = error as NodeJS.ErrnoException;
+        // Of this machine's disk, not of the network.
+        if (path !== undefined || ["ENOSPC", "EDQUOT", "EIO"].includes(code)) {
           throw new NotToBeHad(`the DAG's files cannot be kept on this agent: ${reasonOf(error)}`);
         }
         if (error instanceof UnpackRefusal && ++damaged >= MAX_DAMAGED) {
