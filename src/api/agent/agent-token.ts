@@ -7,6 +7,7 @@ import { createAgentToken } from "../../store/agents.ts";
 /** Users' tokens have another audience: neither opens what the other does. */
 const AUDIENCE = "leoflow-agent";
 const ALGORITHM = "HS512";
+const REMEMBERED_TOKENS = 1_000;
 
 export interface MadeAgentToken {
   name: string;
@@ -36,8 +37,30 @@ export async function makeAgentToken(
   return { name, queues, expires_at: expiresAt, token };
 }
 
+/** Signatures are checked once for each token: hundreds of agents ask a hundred times a second. */
+export function agentTokenReader(key: Uint8Array): (token: string, now: Instant) => Promise<string | null> {
+  const known = new Map<string, Verified>();
+  return async (token, now) => {
+    const verified = known.get(token) ?? (await verify(token, key, now));
+    if (verified === null || verified.expMs <= instantMs(now)) return null;
+    if (known.size >= REMEMBERED_TOKENS) known.clear();
+    known.set(token, verified);
+    return verified.jti;
+  };
+}
+
 /** The jti of an agent's token that we have signed; null for every other text. Whether it still counts, the datastore knows. */
 export async function readAgentToken(token: string, key: Uint8Array, now: Instant): Promise<string | null> {
+  return (await verify(token, key, now))?.jti ?? null;
+}
+
+interface Verified {
+  jti: string;
+  /** Infinity for a token without end. */
+  expMs: number;
+}
+
+async function verify(token: string, key: Uint8Array, now: Instant): Promise<Verified | null> {
   try {
     const { payload } = await jwtVerify(token, key, {
       algorithms: [ALGORITHM],
@@ -45,7 +68,8 @@ export async function readAgentToken(token: string, key: Uint8Array, now: Instan
       requiredClaims: ["jti"],
       currentDate: new Date(instantMs(now)),
     });
-    return payload.jti ?? null;
+    const { jti, exp } = payload;
+    return jti === undefined ? null : { jti, expMs: exp === undefined ? Infinity : exp * 1000 };
   } catch (error) {
     if (error instanceof errors.JOSEError) return null;
     throw error;

@@ -23,7 +23,7 @@ import { typed, type ApiContext } from "../context.ts";
 import { ApiError, badRequest, notFound } from "../errors.ts";
 import { enumOf, nullable } from "../schema.ts";
 import type { AgentService } from "./agent-service.ts";
-import { readAgentToken } from "./agent-token.ts";
+import { agentTokenReader } from "./agent-token.ts";
 import { AnsweredMessages } from "./answered-messages.ts";
 import { LogPieces } from "./log-pieces.ts";
 import { versionArchive } from "./version-archive.ts";
@@ -80,13 +80,13 @@ export function agentRoutes(
 ): void {
   const { pool, execution, executor, lostAfterMs } = service;
   const { clock } = context.kit;
-  const key = new TextEncoder().encode(config.jwtSecret);
+  const readToken = agentTokenReader(new TextEncoder().encode(config.jwtSecret));
   const answered = new AnsweredMessages();
   const logs = new LogPieces(context.logsDir);
 
   const authenticate = async (request: FastifyRequest): Promise<void> => {
     const { bearer } = credentialsOf(request);
-    const jti = bearer === null ? null : await readAgentToken(bearer, key, clock.now());
+    const jti = bearer === null ? null : await readToken(bearer, clock.now());
     if (jti === null) throw noToken();
     (request as FastifyRequest & { jti?: string }).jti = jti;
   };

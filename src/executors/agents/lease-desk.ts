@@ -118,7 +118,8 @@ export class LeaseDesk {
     const woken = this.#woken;
     this.#woken = new Set();
     const groups = new Map<string, Waiting[]>();
-    for (const waiting of this.#waiting.values()) {
+    const asked = woken?.size === 0 ? [...this.#fresh] : this.#waiting.values();
+    for (const waiting of asked) {
       const isDue = this.#fresh.has(waiting) || woken === null || waiting.queues.some((queue) => woken.has(queue));
       if (waiting.free === 0 || !isDue) continue;
       const key = JSON.stringify(waiting.queues);
