@@ -7,10 +7,11 @@ import { UserError } from "../kit/user-error.ts";
 import { readConfigFile } from "../lite/config-file.ts";
 import { deleteAgentToken, listAgentTokens, type AgentTokenRow } from "../store/agents.ts";
 import type { CommandContext } from "./command-context.ts";
+import { seconds, usage } from "./remote/remote-command.ts";
 import { recordCommand, withStore } from "./with-store.ts";
 
 const TOKENS = { what: "keep agents' tokens in", since: 8, things: "agents" };
-const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+const LONGEST_SECONDS = 100 * 365 * 86_400;
 
 export function list(context: CommandContext): Promise<AgentTokenRow[]> {
   return withStore(context, TOKENS, (db) => listAgentTokens(db));
@@ -60,16 +61,8 @@ export function revoke(context: CommandContext, name: string): Promise<void> {
 }
 
 function expiryOf(text: string, now: Instant): Instant {
-  const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
-  const seconds = Number(amount) * (UNIT_SECONDS[unit ?? ""] ?? NaN);
-  if (!(seconds > 0)) {
-    throw usage(`--expires is ${JSON.stringify(text)}`, "use a number and a unit: 90s, 30m, 12h, 30d");
-  }
-  if (seconds > 100 * 365 * 86_400)
-    throw usage(`--expires is ${JSON.stringify(text)}`, "leave it out for a token without end");
-  return addMicros(now, seconds * 1_000_000);
-}
-
-function usage(what: string, fix: string): UserError {
-  return new UserError(what, { fix, exitCode: 2 });
+  const from = seconds("--expires", text);
+  const problem = from < 1 ? "it would have expired already" : "leave it out for a token without end";
+  if (from < 1 || from > LONGEST_SECONDS) throw usage(`--expires is ${JSON.stringify(text)}`, problem);
+  return addMicros(now, from * 1_000_000);
 }

@@ -85,6 +85,16 @@ export function wholeNumber(name: string, text: string, least = 0): number {
   throw usage(`${name} is ${JSON.stringify(text)}`, `use a whole number from ${least} on`);
 }
 
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** Seconds from an option such as `90s`, `30m`, `12h` or `7d`. Throws UserError. */
+export function seconds(name: string, text: string): number {
+  const [, amount, unit = ""] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  if (amount === undefined)
+    throw usage(`${name} is ${JSON.stringify(text)}`, "use a number and a unit: 90s, 30m, 12h, 7d");
+  return Number(amount) * (UNIT_SECONDS[unit] ?? 0);
+}
+
 export function usage(what: string, fix: string): UserError {
   return new UserError(what, { fix, exitCode: 2 });
 }

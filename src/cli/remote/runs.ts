@@ -9,6 +9,7 @@ import {
   confirmed,
   printJson,
   runRemote,
+  seconds,
   usage,
   wholeNumber,
   type Remote,
@@ -242,13 +243,9 @@ async function deleteRuns(
   if (errors.length > 0) throw new UserError(errors.map(({ error }) => error).join("; "));
 }
 
-const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
-
 /** The moment so long ago. */
 function before(text: string): string {
-  const match = /^(\d{1,9})([smhd])$/.exec(text);
-  if (!match) throw usage(`--older-than is ${JSON.stringify(text)}`, "use a number and a unit: 90s, 30m, 12h, 7d");
-  const at = new Date(Date.now() - Number(match[1]) * (UNITS[match[2] ?? ""] ?? 0) * 1000);
+  const at = new Date(Date.now() - seconds("--older-than", text) * 1000);
   if (Number.isNaN(at.getTime())) throw usage(`--older-than is ${JSON.stringify(text)}`, "use a shorter time");
   return at.toISOString();
 }
