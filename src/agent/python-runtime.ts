@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { hostname, tmpdir, userInfo } from "node:os";
+import { availableParallelism, hostname, tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import type { CallbackHost, CallbackOutcome, DueCallback } from "../domain/callback.ts";
 import { tasksModuleOf, typescriptQueues } from "../domain/coordinator.ts";
@@ -21,6 +21,7 @@ import { parseInChild } from "./parse-process.ts";
 import { askPython, type PythonRequest } from "./python-request.ts";
 import { TaskProcess } from "./task-process.ts";
 import { DEFAULT_TIMETABLE_ASKER, TimetableAsker, type TimetableAskerConfig } from "./timetable-asker.ts";
+import { Turnstile } from "./turnstile.ts";
 
 export interface PythonRuntimeDeps {
   execution: TaskExecution;
@@ -85,6 +86,8 @@ export class PythonRuntime implements Service, CallbackHost {
   #renewal: Promise<void> = Promise.resolve();
   readonly #timetables: TimetableAsker;
   readonly #typescriptQueues: ReadonlySet<string>;
+  /** All at once they would keep each other from connecting in time. */
+  readonly #foreignStarts = new Turnstile(availableParallelism());
   readonly #oom = new OomCounter();
   readonly #user: { hostname: string; unixname: string };
   #agent: AgentSocket | null = null;
@@ -244,7 +247,7 @@ export class PythonRuntime implements Service, CallbackHost {
     for (let attempt = 1; ; attempt++) {
       const control = await this.#base("default").control();
       try {
-        return await startForeign(control, program, FOREIGN_START_MS);
+        return await this.#foreignStarts.run(() => startForeign(control, program, FOREIGN_START_MS));
       } catch (error) {
         if (attempt === START_ATTEMPTS || this.#stopping || control.isOpen) throw error;
       }
