@@ -15,11 +15,12 @@ import { hasOperation, VERSIONS, type Version } from "./versions.ts";
 
 let api: TestExecutionApi;
 let documents: Map<Version, Documented[]>;
+// Airflow takes six seconds of a CPU to make its documents.
 beforeAll(async () => {
   api = await createTestExecutionApi({ deferral: "park" });
   const texts = (await askTestPython({ kind: "execution_openapi" })) as Record<Version, string>;
   documents = new Map(VERSIONS.map((version) => [version, documented(texts[version])]));
-});
+}, 600_000);
 afterAll(() => api.close());
 
 /** Airflow writes `oneOf` for `anyOf`: of an integer, "number" is true as well. */

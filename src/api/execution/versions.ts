@@ -50,10 +50,10 @@ const DETAIL = "GET /dag-runs/{dag_id}/{run_id}";
 const EVENTS = ["GET /asset-events/by-asset", "GET /asset-events/by-asset-alias"];
 
 /** Operations that only older versions have, and from which version on they are gone. */
-export const GONE_SINCE: Readonly<Record<string, Version>> = { [PREVIOUS]: "2026-04-06" };
+const GONE_SINCE: Readonly<Record<string, Version>> = { [PREVIOUS]: "2026-04-06" };
 
 /** Newest first: an answer goes through all that are newer than its client. */
-export const CHANGES: readonly VersionChange[] = [
+const CHANGES: readonly VersionChange[] = [
   {
     version: "2026-06-30",
     withoutOperations: [

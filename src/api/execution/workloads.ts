@@ -9,7 +9,7 @@ import { findHeldTry, leaseWorkloads } from "../../store/agent-tries.ts";
 import { findAgentToken } from "../../store/agents.ts";
 import type { OpenDatabase } from "../../store/database.ts";
 import type { AgentDesk } from "../agent/agent-service.ts";
-import { readAgentToken } from "../agent/agent-token.ts";
+import { agentTokenReader } from "../agent/agent-token.ts";
 import { LogPieces } from "../agent/log-pieces.ts";
 import { credentialsOf } from "../auth/authenticate.ts";
 import { typed, type ApiContext } from "../context.ts";
@@ -81,12 +81,12 @@ export function workloadRoutes(
 ): void {
   const { clock } = context.kit;
   const { pool, tokens, desk } = deps;
-  const key = new TextEncoder().encode(config.jwtSecret);
+  const readToken = agentTokenReader(new TextEncoder().encode(config.jwtSecret));
   const logs = new LogPieces(context.logsDir);
 
   const signedIn = async (request: FastifyRequest) => {
     const { bearer } = credentialsOf(request);
-    const jti = bearer === null ? null : await readAgentToken(bearer, key, clock.now());
+    const jti = bearer === null ? null : await readToken(bearer, clock.now());
     const token = jti === null ? undefined : await findAgentToken(pool, jti, clock.now());
     if (jti === null || !token) throw new ApiError(401, "Not an agent's token, or one that was revoked or has expired");
     return { jti, ...token };
