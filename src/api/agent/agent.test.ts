@@ -6,23 +6,13 @@ import { Readable } from "node:stream";
 import { gunzipSync } from "node:zlib";
 import type { FastifyInstance } from "fastify";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { AgentCaller, call, callForJson, HELLO, type Call } from "../../../test/support/agent-caller.ts";
 import { bareContext } from "../../../test/support/api.ts";
 import { createTestExecution, raw, type TestExecution } from "../../../test/support/execution.ts";
 import { makeDag, makeRun, makeTaskInstance, makeVersion, NOON, unique } from "../../../test/support/factories.ts";
 import { until } from "../../../test/support/until.ts";
 import { appendToTaskLog } from "../../agent/log-end.ts";
-import {
-  AGENT_LOST_MS,
-  AGENT_PATH,
-  LEASE_MS,
-  LOG_PIECE_BYTES,
-  type AgentExit,
-  type AgentHeartbeatAnswer,
-  type AgentWelcome,
-  type LeaseAnswer,
-} from "../../domain/agent-protocol.ts";
-import type { StartAnswer, ToSupervisor } from "../../domain/task-execution.ts";
-import { decodeReply, encodeRequest } from "../../domain/task-frame.ts";
+import { AGENT_LOST_MS, AGENT_PATH, LEASE_MS, LOG_PIECE_BYTES } from "../../domain/agent-protocol.ts";
 import { taskLogPath } from "../../domain/workload.ts";
 import { AgentExecutor } from "../../executors/agents/agent-executor.ts";
 import { QueueRouter } from "../../executors/agents/queue-router.ts";
@@ -33,6 +23,7 @@ import { Reaper } from "../../scheduler/reaper.ts";
 import { takeFromAgent } from "../../store/agent-tries.ts";
 import { createApp } from "../app.ts";
 import { adminToken } from "../auth/admin-token.ts";
+import { readAgentToken } from "./agent-token.ts";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
@@ -129,33 +120,11 @@ async function startServer(config: { waitMs?: number } = {}): Promise<Server> {
 
 const admin = () => adminToken(ADMIN, 3_600, { secret: SECRET, nowMs: new Date(t.clock.now()).getTime() });
 
-interface Call {
-  method?: string;
-  token?: string;
-  body?: unknown;
-  bytes?: Buffer;
-  on?: Server;
-}
-
-async function call(path: string, { method = "POST", token, body, bytes, on = server }: Call = {}) {
-  const answer = await fetch(`${on.base}${path}`, {
-    method,
-    headers: {
-      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-      "content-type": bytes ? "application/octet-stream" : "application/json",
-    },
-    ...(bytes ? { body: new Uint8Array(bytes) } : body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  return { status: answer.status, bytes: Buffer.from(await answer.arrayBuffer()) };
-}
-
-async function json<T>(path: string, options: Call = {}): Promise<{ status: number; body: T }> {
-  const { status, bytes } = await call(path, options);
-  return { status, body: (bytes.length > 0 ? JSON.parse(bytes.toString()) : null) as T };
-}
+const ask = (path: string, options?: Call) => call(`${server.base}${path}`, options);
+const askForJson = <T>(path: string, options?: Call) => callForJson<T>(`${server.base}${path}`, options);
 
 async function makeToken(name: string, queues: string[], more: object = {}): Promise<string> {
-  const made = await json<{ token: string }>("/api/leoflow/agent-tokens", {
+  const made = await askForJson<{ token: string }>("/api/leoflow/agent-tokens", {
     token: admin(),
     body: { name, queues, ...more },
   });
@@ -163,72 +132,13 @@ async function makeToken(name: string, queues: string[], more: object = {}): Pro
   return made.body.token;
 }
 
-const HELLO = { hostname: "far", unixname: "leo", pid: 7, version: "1.0", concurrency: 4, queues: null };
-
-/** An agent as the server sees one. */
-class Agent {
-  readonly token: string;
-  sessionId = "";
-  on: Server | undefined;
-
-  constructor(token: string) {
-    this.token = token;
-  }
-
-  async hello(): Promise<this> {
-    const { status, body } = await json<AgentWelcome>(`${AGENT_PATH}/sessions`, { ...this.#as(), body: HELLO });
-    expect(status).toBe(201);
-    this.sessionId = body.sessionId;
-    return this;
-  }
-
-  #as(): Call {
-    return { token: this.token, on: this.on ?? server };
-  }
-
-  /** Below this agent's session. */
-  ask<T = unknown>(path: string, options: Call = {}) {
-    return json<T>(`${AGENT_PATH}/sessions/${this.sessionId}${path}`, { ...this.#as(), ...options });
-  }
-
-  async lease(free: number): Promise<LeaseAnswer> {
-    const { status, body } = await this.ask<LeaseAnswer>("/lease", { body: { free } });
-    expect(status).toBe(200);
-    return body;
-  }
-
-  async leased(free: number): Promise<string[]> {
-    return (await this.lease(free)).workloads.map(({ id }) => id);
-  }
-
-  start(id: string, pid = 11) {
-    return this.ask<StartAnswer>(`/tasks/${id}/start`, { body: { pid, startDate: t.clock.now() } });
-  }
-
-  async message(id: string, number: number, message: ToSupervisor) {
-    const path = `${AGENT_PATH}/sessions/${this.sessionId}/tasks/${id}/messages/${number}`;
-    const { status, bytes } = await call(path, { ...this.#as(), bytes: encodeRequest(number, message) });
-    return { status, reply: status === 200 ? decodeReply(bytes).reply : null };
-  }
-
-  exit(id: string, over: Partial<AgentExit> = {}) {
-    const exit = { process: { hostname: "far", pid: 11 }, code: 0, signal: null, taskState: null, reason: null };
-    return this.ask(`/tasks/${id}/exit`, { body: { ...exit, endDate: t.clock.now(), ...over } });
-  }
-
-  heartbeat(...tasks: { id: string; pid: number | null }[]) {
-    return this.ask<AgentHeartbeatAnswer>("/heartbeat", { body: { tasks } });
-  }
-
-  log(id: string, offset: number, text: string) {
-    return this.ask<{ size: number }>(`/tasks/${id}/log?offset=${offset}`, { method: "PUT", bytes: Buffer.from(text) });
-  }
-}
+const agentWith = (token: string) =>
+  new AgentCaller(token, { base: () => server.base, now: () => t.clock.now() }).hello();
 
 /** An agent with a token and a queue of its own, and tries that wait in it. */
 async function setUp(tries: { max_tries?: number }[] = [{}]) {
   const queue = unique("queue");
-  const agent = await new Agent(await makeToken(unique("agent"), [queue])).hello();
+  const agent = await agentWith(await makeToken(unique("agent"), [queue]));
   const { dag_id } = await makeDag(t.database.db);
   const tasks = tries.map((_, at) => ({ id: `t${at}` }));
   await makeVersion(t.database.db, { dag_id }, { tasks });
@@ -264,14 +174,14 @@ describe("tokens", () => {
   it("of agents open what agents need and nothing else; users' tokens open none of it", async () => {
     const token = await makeToken("guard", ["guarded"]);
     for (const path of ["/api/v2/dags", "/ui/config", "/api/leoflow/agent-tokens"]) {
-      expect((await call(path, { method: "GET", token })).status).toBe(403);
+      expect((await ask(path, { method: "GET", token })).status).toBe(403);
     }
-    expect((await call(`${AGENT_PATH}/sessions`, { token: admin(), body: HELLO })).status).toBe(401);
-    expect((await call(`${AGENT_PATH}/sessions`, { body: HELLO })).status).toBe(401);
-    expect((await call(`${AGENT_PATH}/sessions`, { token: `${token.slice(0, -6)}AAAAAA`, body: HELLO })).status).toBe(
+    expect((await ask(`${AGENT_PATH}/sessions`, { token: admin(), body: HELLO })).status).toBe(401);
+    expect((await ask(`${AGENT_PATH}/sessions`, { body: HELLO })).status).toBe(401);
+    expect((await ask(`${AGENT_PATH}/sessions`, { token: `${token.slice(0, -6)}AAAAAA`, body: HELLO })).status).toBe(
       401,
     );
-    const foreign = await json<{ detail: string }>(`${AGENT_PATH}/sessions`, {
+    const foreign = await askForJson<{ detail: string }>(`${AGENT_PATH}/sessions`, {
       token,
       body: { ...HELLO, queues: ["guarded", "other"] },
     });
@@ -282,12 +192,12 @@ describe("tokens", () => {
   it("are told once, listed, and refused from the moment they are revoked", async () => {
     const token = await makeToken("short", ["brief"], { expires_in_seconds: 3_600 });
     const again = { token: admin(), body: { name: "short" } };
-    expect((await call("/api/leoflow/agent-tokens", again)).status).toBe(409);
+    expect((await ask("/api/leoflow/agent-tokens", again)).status).toBe(409);
     for (const body of [{ name: "a b" }, { name: "x", queues: [] }, { name: "x", queues: [" "] }, { name: 1 }]) {
-      expect((await call("/api/leoflow/agent-tokens", { token: admin(), body })).status).toBe(422);
+      expect((await ask("/api/leoflow/agent-tokens", { token: admin(), body })).status).toBe(422);
     }
-    const agent = await new Agent(token).hello();
-    const listed = await json<{ agent_tokens: object[] }>("/api/leoflow/agent-tokens", {
+    const agent = await agentWith(token);
+    const listed = await askForJson<{ agent_tokens: object[] }>("/api/leoflow/agent-tokens", {
       method: "GET",
       token: admin(),
     });
@@ -299,17 +209,17 @@ describe("tokens", () => {
     const waiting = agent.ask("/lease", { body: { free: 1 } });
     await until("it waits", () => server.agents.counts().waiting === 1);
     const gone = { method: "DELETE", token: admin() };
-    expect((await call("/api/leoflow/agent-tokens/short", gone)).status).toBe(204);
+    expect((await ask("/api/leoflow/agent-tokens/short", gone)).status).toBe(204);
     expect((await waiting).status).toBe(401);
     expect((await agent.heartbeat()).status).toBe(401);
     expect((await agent.exit(newId())).status).toBe(401);
-    expect((await call(`${AGENT_PATH}/sessions`, { token, body: HELLO })).status).toBe(401);
-    expect((await call("/api/leoflow/agent-tokens/short", gone)).status).toBe(404);
+    expect((await ask(`${AGENT_PATH}/sessions`, { token, body: HELLO })).status).toBe(401);
+    expect((await ask("/api/leoflow/agent-tokens/short", gone)).status).toBe(404);
     expect(server.agents.serves("brief")).toBe(false);
   });
 
   it("end by themselves when their time is up", async () => {
-    const agent = await new Agent(await makeToken("minute", ["for_a_minute"], { expires_in_seconds: 60 })).hello();
+    const agent = await agentWith(await makeToken("minute", ["for_a_minute"], { expires_in_seconds: 60 }));
     expect((await agent.heartbeat()).status).toBe(200);
     t.clock.advanceSeconds(61);
     expect((await agent.heartbeat()).status).toBe(401);
@@ -374,7 +284,7 @@ describe("a task", () => {
 
   it("that was handed over twice runs once", async () => {
     const { agent, id } = await setUp();
-    const other = await new Agent(agent.token).hello();
+    const other = await agentWith(agent.token);
     expect(await agent.leased(1)).toEqual([id]);
     t.clock.advanceSeconds(LEASE_MS / 1_000 + 1);
     expect(await other.leased(1)).toEqual([id]);
@@ -408,7 +318,7 @@ describe("a task", () => {
 
   it("of an agent that is silent for too long runs again, and what that says later is refused", async () => {
     const { agent, id, queue } = await setUp([{ max_tries: 1 }, {}]);
-    const other = await new Agent(agent.token).hello();
+    const other = await agentWith(agent.token);
     const [, unstarted = ""] = await agent.leased(2);
     await agent.start(id);
     expect((await agent.log(id, 0, '{"event": "hello"}\n')).body).toEqual({ size: 19 });
@@ -456,7 +366,7 @@ describe("a task", () => {
 
   it("of an agent that leaves is free, or lost, at once", async () => {
     const { agent, ids } = await setUp([{}, {}]);
-    const other = await new Agent(agent.token).hello();
+    const other = await agentWith(agent.token);
     const [runs = "", waits = ""] = await agent.leased(2);
     expect([runs, waits]).toEqual(ids);
     await agent.start(runs);
@@ -490,6 +400,47 @@ describe("a task", () => {
     expect(await rowOf(runs)).toMatchObject({ state: "success" });
   });
 
+  it("that was leased for somebody who hung up is another's at once", async () => {
+    const { agent, id } = await setUp();
+    const other = await agentWith(agent.token);
+    const gone = new AbortController();
+    const session = { sessionId: agent.sessionId, jti: await jtiOf(agent.token) };
+    const waiting = server.agents.lease(session, 1, gone.signal);
+    // The lease is on its way to the database, has been made, or is not asked for yet: in each case nobody takes it.
+    await until(
+      "it waits, or has been served",
+      async () => server.agents.counts().waiting === 1 || (await rowOf(id))?.worker_id !== null,
+    );
+    gone.abort();
+    const kept = (await waiting)?.workloads.map((workload) => workload.id) ?? [];
+    if (kept.length === 0) expect(await other.leased(1)).toEqual([id]);
+    else expect(kept).toEqual([id]);
+    const hangsUp = new AbortController();
+    const request = fetch(`${server.base}${AGENT_PATH}/sessions/${agent.sessionId}/lease`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${agent.token}` },
+      body: JSON.stringify({ free: 1 }),
+      signal: hangsUp.signal,
+    });
+    await until("it waits", () => server.agents.counts().waiting === 1);
+    hangsUp.abort();
+    await expect(request).rejects.toThrow();
+    await until("nobody waits", () => server.agents.counts().waiting === 0);
+  });
+
+  it("is leased to the newer of two requests of one session", async () => {
+    const { agent, queue, ids } = await setUp();
+    await t.database.db.updateTable("task_instance").set({ state: "scheduled" }).where("id", "in", ids).execute();
+    const older = agent.leased(1);
+    await until("it waits", () => server.agents.counts().waiting === 1);
+    const newer = agent.leased(1);
+    expect(await older).toEqual([]);
+    await t.database.db.updateTable("task_instance").set({ state: "queued" }).where("id", "in", ids).execute();
+    await until("the newer one waits", () => server.agents.counts().waiting === 1);
+    server.agents.enqueue([{ queue } as never]);
+    expect(await newer).toEqual(ids);
+  });
+
   it("is not lost because the server's machine slept", async () => {
     const { agent, id } = await setUp();
     await agent.leased(1);
@@ -515,12 +466,16 @@ describe("a task", () => {
       [queue],
     );
     const path = `/api/leoflow/agent-tokens/${rows[0]?.name}`;
-    expect((await call(path, { method: "DELETE", token: admin() })).status).toBe(204);
+    expect((await ask(path, { method: "DELETE", token: admin() })).status).toBe(204);
     await pass(30);
     expect(new Set(server.requeued)).toEqual(new Set([leased, queued]));
     expect((await agent.start(leased)).status).toBe(401);
   });
 });
+
+async function jtiOf(token: string): Promise<string> {
+  return (await readAgentToken(token, new TextEncoder().encode(SECRET), t.clock.now())) ?? "";
+}
 
 async function placeOf(id: string) {
   const row = await rowOf(id);
@@ -594,7 +549,7 @@ it("the files of a version come as the same archive each time, without what only
     ],
   });
   writeFileSync(join(folder, ".leoflow-version.json"), manifest);
-  const get = (name: string) => call(`${AGENT_PATH}/versions/${name}`, { method: "GET", token: agent.token });
+  const get = (name: string) => ask(`${AGENT_PATH}/versions/${name}`, { method: "GET", token: agent.token });
   const [first, second] = [await get(digest), await get(digest)];
   expect(first.status).toBe(200);
   expect(first.bytes.equals(second.bytes)).toBe(true);
@@ -616,7 +571,7 @@ it("the files of a version come as the same archive each time, without what only
 it("many agents that wait cost few statements, and each gets its share", async () => {
   const { agent, ids, queue } = await setUp(Array.from({ length: 40 }, () => ({})));
   await t.database.db.updateTable("task_instance").set({ state: "scheduled" }).where("id", "in", ids).execute();
-  const agents = await Promise.all(Array.from({ length: 20 }, () => new Agent(agent.token).hello()));
+  const agents = await Promise.all(Array.from({ length: 20 }, () => agentWith(agent.token)));
   const waiting = agents.map((one) => one.leased(4));
   await until("all wait", () => server.agents.counts().waiting === agents.length);
   await t.database.db.updateTable("task_instance").set({ state: "queued" }).where("id", "in", ids).execute();
