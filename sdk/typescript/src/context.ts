@@ -207,10 +207,10 @@ function variablesOf(supervisor: Pick<Supervisor, "ask">): Variables {
   const missing = Symbol("missing");
   return {
     get: get as Variables["get"],
-    getJson: (async (key: string, ...fallback: unknown[]) => {
+    getJson: async (key: string, ...fallback: unknown[]) => {
       const text = fallback.length === 0 ? await get(key) : await get(key, missing);
       return text === missing ? fallback[0] : (JSON.parse(text as string) as unknown);
-    }),
+    },
     async set(key, value, description) {
       await supervisor.ask({ type: "PutVariable", key, value, description: description ?? null });
     },

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { existsSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { resolve } from "node:path";
