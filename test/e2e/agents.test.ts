@@ -22,7 +22,8 @@ import {
 const DAG = `
 import os, time
 from datetime import timedelta
-from airflow.sdk import DAG, task
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import BaseOperator, DAG, task
 
 FLAGS = os.environ.get("AGENT_FLAGS", "")
 HERE = {"queue": "remote"}
@@ -35,6 +36,14 @@ def note(context, text):
     with open(path(context, f"{ti.task_id}.{ti.map_index}"), "a") as file:
         file.write(f"{text} {ti.try_number} {os.getpid()}\\n")
 
+class Defers(BaseOperator):
+    def execute(self, context):
+        print("before the deferral")
+        self.defer(trigger=TimeDeltaTrigger(timedelta(0)), method_name="resume")
+
+    def resume(self, context, event):
+        print("after the deferral")
+
 with DAG("agents_hello", default_args=HERE):
     @task
     def first():
@@ -46,7 +55,7 @@ with DAG("agents_hello", default_args=HERE):
         assert isinstance(value["float"], float)
         return len(value["big"])
 
-    second(first())
+    second(first()) >> Defers(task_id="defers")
 
 with DAG("agents_wait", default_args=HERE, max_active_tasks=64, params={"count": 2}):
     @task
@@ -137,7 +146,10 @@ describe("agents", () => {
     expect(state, one.output()).toBe("success");
     expect(await xcomOf(lite.client, "agents_hello", hello, "second")).toBe(3_000_000);
     expect(await logOf(lite.client, "agents_hello", hello, "first")).toContain("from an agent");
-    expect((await taskInstances(lite.client, "agents_hello", hello)).map((ti) => ti.try_number)).toEqual([1, 1]);
+    expect((await taskInstances(lite.client, "agents_hello", hello)).map((ti) => ti.try_number)).toEqual([1, 1, 1]);
+    expect(await logOf(lite.client, "agents_hello", hello, "defers")).toMatch(
+      /before the deferral[^]*after the deferral/,
+    );
 
     const runId = await trigger(2);
     await begun(runId, 2);
