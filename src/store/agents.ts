@@ -3,7 +3,7 @@ import { newId } from "../kit/ids.ts";
 import type { Instant } from "../kit/instant.ts";
 import type { Database } from "./database.ts";
 import { prepared, type Pool } from "./execution-statement.ts";
-import type { AgentTokenTable } from "./schema-agents.ts";
+import type { AgentSessionTable, AgentTokenTable } from "./schema-agents.ts";
 
 /** A token as others may see it, and how many processes work under it. */
 export type AgentTokenRow = Omit<Selectable<AgentTokenTable>, "jti"> & { sessions: number };
@@ -14,6 +14,27 @@ export async function listAgentTokens(db: Database): Promise<AgentTokenRow[]> {
     select t.name, t.queues, t.created_at, t.created_by, t.expires_at,
       greatest(t.last_seen_at, max(s.last_seen_at)) as last_seen_at, count(s.id)::integer as sessions
     from agent_token t left join agent_session s using (jti) group by t.jti order by t.name`.execute(db);
+  return rows;
+}
+
+/** An agent that is connected. */
+export type ConnectedAgent = Omit<Selectable<AgentSessionTable>, "jti"> & {
+  /** The name of its token. */
+  name: string;
+  /** Task instances that it runs. */
+  running: number;
+};
+
+/** By token and host. */
+export async function listAgents(db: Database): Promise<ConnectedAgent[]> {
+  const { rows } = await sql<ConnectedAgent>`
+    select t.name, s.id, s.queues, s.hostname, s.unixname, s.pid, s.version, s.concurrency, s.started_at, s.last_seen_at,
+      coalesce(work.running, 0) as running
+    from agent_session s join agent_token t using (jti) left join (
+      select worker_id, count(*)::integer as running from task_instance
+      where state in ('running', 'restarting') group by worker_id
+    ) as work on work.worker_id = s.id::text
+    order by t.name, s.hostname, s.pid`.execute(db);
   return rows;
 }
 

@@ -365,11 +365,18 @@ describe("a task", () => {
   });
 
   it("of an agent that leaves is free, or lost, at once", async () => {
-    const { agent, ids } = await setUp([{}, {}]);
+    const { agent, ids, queue } = await setUp([{}, {}]);
     const other = await agentWith(agent.token);
     const [runs = "", waits = ""] = await agent.leased(2);
     expect([runs, waits]).toEqual(ids);
     await agent.start(runs);
+    const listed = await askForJson<{ agents: object[] }>("/api/leoflow/agents", { method: "GET", token: admin() });
+    expect(listed.body.agents).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ id: agent.sessionId, queues: [queue], hostname: "far", concurrency: 4, running: 1 }),
+        expect.objectContaining({ id: other.sessionId, running: 0 }),
+      ]),
+    );
     const waiting = other.leased(1);
     expect((await agent.ask("", { method: "DELETE" })).status).toBe(204);
     expect(await waiting).toEqual([waits]);

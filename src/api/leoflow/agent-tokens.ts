@@ -2,7 +2,13 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { agentQueuesProblem, agentTokenNameProblem, DEFAULT_QUEUE } from "../../domain/agent-token-rules.ts";
 import { addMicros } from "../../kit/instant.ts";
-import { deleteAgentToken, listAgentTokens, type AgentTokenRow } from "../../store/agents.ts";
+import {
+  deleteAgentToken,
+  listAgents,
+  listAgentTokens,
+  type AgentTokenRow,
+  type ConnectedAgent,
+} from "../../store/agents.ts";
 import { makeAgentToken, type MadeAgentToken } from "../agent/agent-token.ts";
 import { audited } from "../audit.ts";
 import { typed, userOf, type ApiContext } from "../context.ts";
@@ -22,7 +28,12 @@ export interface AgentTokenList {
   total_entries: number;
 }
 
-/** `/api/leoflow/agent-tokens`: what agents sign in with, for admins. */
+export interface AgentList {
+  agents: ConnectedAgent[];
+  total_entries: number;
+}
+
+/** `/api/leoflow/agent-tokens`: what agents sign in with, for admins; `/api/leoflow/agents`: who is connected, for operators. */
 export function agentTokenRoutes(
   instance: FastifyInstance,
   context: ApiContext,
@@ -35,6 +46,11 @@ export function agentTokenRoutes(
   app.get("/api/leoflow/agent-tokens", { config }, async (): Promise<AgentTokenList> => {
     const tokens = await listAgentTokens(db);
     return { agent_tokens: tokens, total_entries: tokens.length };
+  });
+
+  app.get("/api/leoflow/agents", { config: { role: "OP" } }, async (): Promise<AgentList> => {
+    const agents = await listAgents(db);
+    return { agents, total_entries: agents.length };
   });
 
   app.post(
