@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { isAlive } from "../../src/lite/postgres/stale-server.ts";
-import { Agents, agentTokenFile, removeTokenFile, Wire } from "../support/agent.ts";
+import { Agents, agentTokenFile, removeTokenFile, Wire, type AgentProcess } from "../support/agent.ts";
 import {
   createLiteHome,
   logOf,
@@ -83,7 +83,11 @@ let home: LiteHome;
 let lite: Lite;
 let token: string;
 let flags: string;
+/** Between the agent `far` and the server. */
+let wire: Wire;
+let far: AgentProcess;
 const agents = new Agents();
+const lasting = new Agents();
 
 beforeAll(async () => {
   home = await createLiteHome();
@@ -91,19 +95,25 @@ beforeAll(async () => {
   writeFileSync(join(home.workspace, "agents.py"), DAG);
   lite = await start();
   token = agentTokenFile(home.home, "machines", "remote");
+  wire = await new Wire(home.port).open();
+  far = await lasting.start("far", wire.url, token, {
+    args: ["--concurrency", "64"],
+    env: { AGENT_FLAGS: flags },
+  });
 });
 afterEach(() => agents.remove());
 afterAll(async () => {
   await agents.remove();
+  await lasting.remove();
+  await wire.cut();
   await home.remove();
   removeTokenFile(token);
   rmSync(flags, { recursive: true, force: true });
 });
 
 const start = (env: Record<string, string> = {}) => home.start({ env: { AIRFLOW__CORE__PARALLELISM: "64", ...env } });
-type Options = Parameters<Agents["start"]>[3] & { server?: string };
-const agent = (name: string, { server = lite.base, env, ...options }: Options = {}) =>
-  agents.start(name, server, token, { ...options, env: { AGENT_FLAGS: flags, ...env } });
+const agent = (name: string, { env, ...options }: Parameters<Agents["start"]>[3] = {}) =>
+  agents.start(name, lite.base, token, { ...options, env: { AGENT_FLAGS: flags, ...env } });
 
 const fileName = (text: string) => text.replaceAll(":", "_");
 const go = (runId: string) => writeFileSync(join(flags, fileName(`${runId}.go`)), "");
@@ -151,52 +161,43 @@ describe("agents", () => {
       /before the deferral[^]*after the deferral/,
     );
 
-    const runId = await trigger(2);
-    await begun(runId, 2);
+    const runId = await trigger(4);
+    await begun(runId, 4);
     one.process.kill("SIGTERM");
     await until("it drains", () => one.output().includes("taking no more work"));
     go(runId);
     expect(await one.ended).toBe(0);
-    expect(notes(runId).map(isOnce)).toEqual([true, true]);
-    // Another one does the rest.
-    await agent("two");
-    await finishes(runId, 2);
+    await finishes(runId, 4);
+    expect(notes(runId).every(isOnce)).toBe(true);
   });
 
   it("lose nothing to a network that breaks, nor to a zygote that dies", async () => {
-    const wire = await new Wire(home.port).open();
-    try {
-      await agent("far", { server: wire.url });
-      const runId = await trigger(4);
-      await begun(runId, 4);
-      await wire.cut();
-      go(runId);
-      await until("all end while nobody hears of it", () => notes(runId).every((lines) => lines.length === 2));
-      // Longer than an agent pauses between its tries.
-      await new Promise((resolve) => setTimeout(resolve, 2_500));
-      await wire.open();
-      await finishes(runId, 4);
-      expect(notes(runId).map(isOnce)).toEqual([true, true, true, true]);
-      for (const log of await logsOf(runId, 4)) expect(log).toContain('"end ');
+    const runId = await trigger(4);
+    await begun(runId, 4);
+    await wire.cut();
+    go(runId);
+    await until("all end while nobody hears of it", () => notes(runId).every((lines) => lines.length === 2));
+    // Longer than an agent pauses between its tries.
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await wire.open();
+    await finishes(runId, 4);
+    expect(notes(runId).map(isOnce)).toEqual([true, true, true, true]);
+    for (const log of await logsOf(runId, 4)) expect(log).toContain('"end ');
 
-      const other = await trigger(1);
-      await begun(other, 1);
-      process.kill(parentOf(pidsOf(other)[0] as number), "SIGKILL");
-      await until("the retry runs", () => notes(other)[0]?.length === 2);
-      go(other);
-      await finishes(other, 2);
-      expect(notes(other)[0]?.map((line) => line.split(" ").slice(0, 2).join(" "))).toEqual([
-        "started 1",
-        "started 2",
-        "ended 2",
-      ]);
-    } finally {
-      await wire.cut();
-    }
+    const other = await trigger(1);
+    await begun(other, 1);
+    process.kill(parentOf(pidsOf(other)[0] as number), "SIGKILL");
+    await until("the retry runs", () => notes(other)[0]?.length === 2);
+    go(other);
+    await finishes(other, 2);
+    expect(notes(other)[0]?.map((line) => line.split(" ").slice(0, 2).join(" "))).toEqual([
+      "started 1",
+      "started 2",
+      "ended 2",
+    ]);
   });
 
   it("go on with 50 tasks while the server restarts", async () => {
-    const one = await agent("one", { args: ["--concurrency", "64"] });
     const runId = await trigger(50);
     await begun(runId, 50);
     await lite.stop();
@@ -207,23 +208,23 @@ describe("agents", () => {
     await finishes(runId, 50);
     expect(notes(runId).every(isOnce)).toBe(true);
     for (const log of await logsOf(runId, 50)) expect(log).toContain('"end ');
-    expect(one.output()).not.toContain("the session is over");
+    expect(far.output()).not.toContain("the session is over");
   });
 
   it("that are killed or stand still lose their tasks to others, and what they say later changes nothing", async () => {
-    const [killed, stopped, well] = await Promise.all(["killed", "stopped", "well"].map((name) => agent(name)));
+    const [killed, stopped] = await Promise.all([agent("killed"), agent("stopped")]);
     const runId = await trigger(9);
     await begun(runId, 9);
     const byAgent = await hostsOf(runId);
-    for (const name of ["killed", "stopped", "well"]) expect(byAgent.get(name)?.length, name).toBeGreaterThan(0);
+    for (const name of ["killed", "stopped", "far"]) expect(byAgent.get(name)?.length, name).toBeGreaterThan(0);
     const lost = [...(byAgent.get("killed") ?? []), ...(byAgent.get("stopped") ?? [])];
-    killed?.process.kill("SIGKILL");
-    stopped?.process.kill("SIGSTOP");
+    killed.process.kill("SIGKILL");
+    stopped.process.kill("SIGSTOP");
     const killedPids = (byAgent.get("killed") ?? []).map(({ pid }) => pid);
     await until("the tasks of the killed one die with it", () => !killedPids.some(isAlive));
     await until("all of them run again", () => started(runId) === 9 + lost.length, 90);
-    stopped?.process.kill("SIGCONT");
-    await until("it sees that it was given up", () => stopped?.output().includes("the session is over") === true);
+    stopped.process.kill("SIGCONT");
+    await until("it sees that it was given up", () => stopped.output().includes("the session is over"));
     const stoppedPids = (byAgent.get("stopped") ?? []).map(({ pid }) => pid);
     await until("it ends what it still ran", () => !stoppedPids.some(isAlive));
     go(runId);
@@ -239,7 +240,7 @@ describe("agents", () => {
     }
     // Nothing was run a third time, nothing ended twice.
     for (const lines of notes(runId)) expect(lines.filter((line) => line.startsWith("ended"))).toHaveLength(1);
-    expect(well?.output()).not.toContain("the session is over");
+    expect(far.output()).not.toContain("the session is over");
   });
 });
 
