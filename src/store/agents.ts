@@ -132,10 +132,14 @@ export async function closeSession(pool: Pool, id: string, jti: string): Promise
   return (rowCount ?? 0) > 0;
 }
 
-/** Ends the sessions that gave no sign of life since `before`; returns their ids. */
+/** Ends the sessions that gave no sign of life since `before`, and frees what they leased; returns their ids. */
 export async function endSilentSessions(pool: Pool, before: Instant): Promise<string[]> {
   const { rows } = await pool.query<{ id: string }>(
-    `with gone as (delete from agent_session where last_seen_at < $1::timestamptz returning id, jti, last_seen_at),
+    `with silent as (
+      select id from agent_session where last_seen_at < $1::timestamptz order by id for update
+    ), gone as (
+      delete from agent_session s using silent where s.id = silent.id returning s.id, s.jti, s.last_seen_at
+    ),
     seen as (
       update agent_token t set last_seen_at = greatest(t.last_seen_at, gone.last_seen_at) from gone where t.jti = gone.jti
     ) select id from gone`,

@@ -23,6 +23,9 @@ export interface AgentExecutorConfig {
 
 const DEFAULTS: AgentExecutorConfig = { leaseMs: LEASE_MS, waitMs: LEASE_WAIT_MS, lostMs: AGENT_LOST_MS };
 
+/** A tick that comes later than this was kept from it: three are missing. */
+const SLEPT_MS = 15_000;
+
 /** Who asks: a session, and the token it was opened with. */
 export interface SessionKey {
   sessionId: string;
@@ -122,7 +125,8 @@ export class AgentExecutor implements Executor, Service {
     await this.refresh();
     const now = this.#kit.clock.now();
     // While Leoflow was not there, or its machine slept, nobody could give it a sign of life.
-    const slept = this.#lastTick !== null && this.#lastTick < addMicros(now, -this.#config.lostMs * 500);
+    const sleptMs = Math.max(this.#config.lostMs / 2, SLEPT_MS);
+    const slept = this.#lastTick !== null && this.#lastTick < addMicros(now, -sleptMs * 1_000);
     this.#lastTick = now;
     if (slept) this.#listeningSince = now;
     const before = addMicros(now, -this.#config.lostMs * 1_000);
