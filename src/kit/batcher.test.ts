@@ -35,3 +35,15 @@ describe("Batcher", () => {
     expect(await batcher.run(2)).toBe(2);
   });
 });
+
+it("waits a moment for others where nobody is in a hurry", async () => {
+  const batches: number[][] = [];
+  const batcher = new Batcher<number, number>(async (items) => {
+    batches.push(items);
+    return items;
+  }, 20);
+  const first = batcher.run(1);
+  await Promise.resolve().then(() => Promise.resolve());
+  expect(await Promise.all([first, batcher.run(2)])).toEqual([1, 2]);
+  expect(batches).toEqual([[1, 2]]);
+});

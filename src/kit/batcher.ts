@@ -10,12 +10,17 @@ interface Waiting<Item, Result> {
  */
 export class Batcher<Item, Result> {
   readonly #work: (items: Item[]) => Promise<readonly Result[]>;
+  readonly #lingerMs: number;
   #waiting: Waiting<Item, Result>[] = [];
   #working = false;
 
-  /** `work` gives one result for each item, in their order; when it fails, all of its items do. */
-  constructor(work: (items: Item[]) => Promise<readonly Result[]>) {
+  /**
+   * `work` gives one result for each item, in their order; when it fails, all of its items do. `lingerMs` is what a call that is in no
+   * hurry waits for others.
+   */
+  constructor(work: (items: Item[]) => Promise<readonly Result[]>, lingerMs = 0) {
     this.#work = work;
+    this.#lingerMs = lingerMs;
   }
 
   run(item: Item): Promise<Result> {
@@ -29,6 +34,7 @@ export class Batcher<Item, Result> {
     this.#working = true;
     await Promise.resolve();
     while (this.#waiting.length > 0) {
+      if (this.#lingerMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#lingerMs));
       const batch = this.#waiting.splice(0);
       try {
         const results = await this.#work(batch.map(({ item }) => item));

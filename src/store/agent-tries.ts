@@ -128,12 +128,14 @@ export interface BeatAnswer {
   ended: { id: string; answer: Exclude<HeartbeatAnswer, "alive"> }[];
 }
 
+// Sessions are locked in one order: others may be told of at the same time.
 const beatStatement = prepared<BeatAnswer & { id: string }>(
   "agent-beat",
-  `with seen as (
-    update agent_session s set last_seen_at = $3::timestamptz
-    from (select * from unnest($1::uuid[], $2::text[]) as a(id, jti)) as asked
-    where s.id = asked.id and s.jti = asked.jti returning s.id, s.queues
+  `with known as (
+    select s.id from unnest($1::uuid[], $2::text[]) as asked(id, jti) join agent_session s using (id, jti)
+    order by s.id for update of s
+  ), seen as (
+    update agent_session s set last_seen_at = $3::timestamptz from known where s.id = known.id returning s.id, s.queues
   ), told as (
     select b.session, b.id, b.pid from unnest($4::uuid[], $5::uuid[], $6::integer[]) as b(session, id, pid)
     join seen on seen.id = b.session

@@ -140,7 +140,10 @@ export async function endSilentSessions(pool: Pool, before: Instant): Promise<st
     ), gone as (
       delete from agent_session s using silent where s.id = silent.id returning s.id, s.jti, s.last_seen_at
     ),
-    seen as (
+    freed as (
+      update task_instance ti set worker_id = null, lease_until = null from gone
+      where ti.state = 'queued' and ti.worker_id = gone.id::text
+    ), seen as (
       update agent_token t set last_seen_at = greatest(t.last_seen_at, gone.last_seen_at) from gone where t.jti = gone.jti
     ) select id from gone`,
     [before],

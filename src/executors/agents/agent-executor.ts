@@ -23,6 +23,9 @@ export interface AgentExecutorConfig {
 
 const DEFAULTS: AgentExecutorConfig = { leaseMs: LEASE_MS, waitMs: LEASE_WAIT_MS, lostMs: AGENT_LOST_MS };
 
+/** Heartbeats of this time go into one statement: a hundred agents send twenty a second. */
+const HEARTBEAT_LINGER_MS = 50;
+
 /** A tick that comes later than this was kept from it: three are missing. */
 const SLEPT_MS = 15_000;
 
@@ -41,6 +44,8 @@ export class AgentExecutor implements Executor, Service {
   readonly #database: Pick<OpenDatabase, "db" | "pool">;
   readonly #config: AgentExecutorConfig;
   readonly #desk: LeaseDesk;
+  /** Of those that ask for work. */
+  readonly #askers: Batcher<Beat, BeatAnswer | null>;
   readonly #beats: Batcher<Beat, BeatAnswer | null>;
   /** Which session has which try. */
   readonly #sessionOf = new Map<string, string>();
@@ -61,7 +66,8 @@ export class AgentExecutor implements Executor, Service {
       { pool: database.pool, onLease: (sessionId, id) => this.#sessionOf.set(id, sessionId) },
       this.#config,
     );
-    this.#beats = new Batcher((beats) => this.#record(beats));
+    this.#askers = new Batcher((beats) => this.#record(beats));
+    this.#beats = new Batcher((beats) => this.#record(beats), HEARTBEAT_LINGER_MS);
   }
 
   async start(): Promise<void> {
@@ -140,7 +146,7 @@ export class AgentExecutor implements Executor, Service {
   /** Waits for work; also a sign of life. null: the session is over. */
   async lease(session: SessionKey, free: number, signal: AbortSignal): Promise<LeaseAnswer | null> {
     const { sessionId } = session;
-    const beat = await this.#beats.run({ ...session, tasks: [] });
+    const beat = await this.#askers.run({ ...session, tasks: [] });
     if (!beat) return null;
     const waited = this.#desk.wait({ sessionId, queues: beat.queues, free }, signal);
     const ends = this.#ends.get(sessionId);
