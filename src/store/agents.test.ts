@@ -140,6 +140,14 @@ describe("leases", () => {
     expect(await closeSession(t.pool, one, jti)).toBe(false);
     expect(await lease(two, 1)).toEqual([id]);
   });
+
+  it("are free at once when their agent is given up", async () => {
+    const [id = ""] = await queued(1);
+    const silent = await session();
+    expect(await lease(silent, 1)).toEqual([id]);
+    expect(await endSilentSessions(t.pool, later(1))).toContain(silent);
+    expect(await lease(await session(), 1)).toEqual([id]);
+  });
 });
 
 describe("signs of life", () => {
