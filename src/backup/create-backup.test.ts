@@ -190,15 +190,17 @@ describe("what is missing", () => {
 
 describe("an end in the middle", () => {
   /** pg_dump waits for this lock: the middle lasts as long as we like. */
-  async function whileDumping(work: (dumps: () => Promise<number[]>) => Promise<void>): Promise<void> {
+  /** `dumps` are the pg_dumps there are; those `held` have come as far as the table that is locked. */
+  async function whileDumping(work: (dumps: (held?: "held") => Promise<number[]>) => Promise<void>): Promise<void> {
     const client = await database.pool.connect();
     await client.query("begin; lock table variable in access exclusive mode");
     // By another connection: a transaction sees the same activity as long as it lasts.
-    const dumps = async () => {
-      const { rows } = await database.pool.query<{ pid: number }>(
-        "select pid from pg_stat_activity where datname = current_database() and application_name = 'pg_dump'",
+    const dumps = async (held?: "held") => {
+      const { rows } = await database.pool.query<{ pid: number; held: boolean }>(
+        `select pid, wait_event_type is not distinct from 'Lock' as held from pg_stat_activity
+        where datname = current_database() and application_name = 'pg_dump'`,
       );
-      return rows.map(({ pid }) => pid);
+      return rows.filter((row) => row.held || held === undefined).map(({ pid }) => pid);
     };
     try {
       await work(dumps);
@@ -227,7 +229,7 @@ describe("an end in the middle", () => {
     await whileDumping(async (dumps) => {
       const backup = createBackup(options());
       backup.catch(() => undefined);
-      await until("pg_dump runs", async () => (await dumps()).length === 1);
+      await until("pg_dump asks for the locked table", async () => (await dumps("held")).length === 1);
       for (const pid of await dumps()) await database.pool.query("select pg_terminate_backend($1)", [pid]);
       await expect(backup).rejects.toThrow(/^pg_dump failed: pg_dump: error: query failed/);
     });
