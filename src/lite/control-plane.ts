@@ -1,7 +1,6 @@
 import { mkdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { hostname, userInfo } from "node:os";
-import { setFlagsFromString } from "node:v8";
 import { join } from "node:path";
 import { PythonRuntime } from "../agent/python-runtime.ts";
 import { DEFAULT_TRIGGERER, Triggerer } from "../agent/triggerer.ts";
@@ -19,6 +18,7 @@ import { QueueRouter } from "../executors/agents/queue-router.ts";
 import { LocalExecutor } from "../executors/local/local-executor.ts";
 import { childEnvironment, MULTI_TEAM_VARIABLE, readEnvironment, teamSecrets } from "../kit/config.ts";
 import { fernet } from "../kit/fernet.ts";
+import { keepLittleGarbage } from "../kit/garbage.ts";
 import type { Instant } from "../kit/instant.ts";
 import { Rounds } from "../kit/rounds.ts";
 import { BackfillFinisher } from "../scheduler/backfill-finisher.ts";
@@ -57,11 +57,6 @@ import { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 const TASK_GRACE_MS = 2_000;
 const TICK_MS = 5_000;
 const MINUTE_MS = 60_000;
-/**
- * Garbage that V8 lets gather before it cleans up, of what is alive. Its own choice is several times that: large answers to eight
- * clients at once took 300 MB, now 140, and no fewer a second (`npm run bench -- api`).
- */
-const GARBAGE_PERCENT = 50;
 const STAGING_MS = 10 * MINUTE_MS;
 
 /**
@@ -69,7 +64,7 @@ const STAGING_MS = 10 * MINUTE_MS;
  * has is made here and nowhere else.
  */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`);
+  keepLittleGarbage();
   const { kit, config, paths, python } = options;
   const { multi_team: multiTeam = false } = config;
   const database = openDatabase(options.database);

@@ -6,6 +6,7 @@ import { AGENT_HEARTBEAT_MS, type AgentHeartbeatAnswer, type LeaseAnswer } from 
 import type { Workload } from "../domain/workload.ts";
 import { LocalExecutor, type TaskRunner } from "../executors/local/local-executor.ts";
 import { childEnvironment } from "../kit/config.ts";
+import { keepLittleGarbage } from "../kit/garbage.ts";
 import type { Kit } from "../kit/service.ts";
 import { UserError } from "../kit/user-error.ts";
 import { programVersion } from "../kit/version.ts";
@@ -66,6 +67,7 @@ export function startAgent(options: AgentOptions): Promise<RunningAgent> {
 }
 
 async function start(options: AgentOptions, undo: Undo): Promise<Omit<RunningAgent, "stop">> {
+  keepLittleGarbage();
   const { kit, paths, progress, signal, server, token, hostname, concurrency } = options;
   const held = await acquireHomeLock(paths.lock);
   if ("heldBy" in held) {
