@@ -8,6 +8,7 @@ import { LeaseLoop } from "../src/worker/lease-loop.ts";
 import { ServerClient } from "../src/worker/server-client.ts";
 import { openSession } from "../src/worker/session.ts";
 import { Agents, agentTokenFile, removeTokenFile } from "../test/support/agent.ts";
+import { prepareSharedHome } from "../test/support/home.ts";
 import { createLiteHome, taskInstances, triggerDag, until, waitForDag, waitForRun } from "../test/support/lite.ts";
 import { sleep } from "./client.ts";
 import { printTable } from "./filled-home.ts";
@@ -46,6 +47,7 @@ with DAG("sleeping", default_args={"queue": "remote"}, max_active_tasks=1000):
 
 const folder = mkdtempSync(join(tmpdir(), "leoflow-bench-agents-"));
 const bin = join(SCRIPT_FOLDER, "../bin");
+await prepareSharedHome();
 const home = await createLiteHome([process.execPath, join(bin, "leoflow")]);
 const agents = new Agents(bin);
 const go = join(folder, "go");
