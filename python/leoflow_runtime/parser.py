@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
 import traceback
+import zipfile
 from typing import Any, NoReturn
 
 from airflow.sdk.configuration import conf
@@ -14,7 +16,7 @@ from airflow.utils.dag_version_inflation_checker import check_dag_file_stability
 from leoflow_runtime import answering, compat
 from leoflow_runtime.forkserver import AgentConnection, Command
 from leoflow_runtime.project import Overlay
-from leoflow_runtime.reads import ReadRecorder, lazily_imported, template_names, workspace_modules
+from leoflow_runtime.reads import ReadRecorder, file_of, lazily_imported, source_of, template_names, workspace_modules
 from leoflow_runtime.workspace import put_on_path
 
 
@@ -40,6 +42,8 @@ def parse(command: Command) -> dict[str, Any]:
     stability = check_dag_file_stability(path)
     if errors := stability.get_error_format_dict(path, root):
         import_errors += [{"filename": _relative(name, root), "stacktrace": text} for name, text in errors.items()]
+    elif damage := _damage(path, root):
+        import_errors.append({"filename": _relative(path, root), "stacktrace": damage})
     else:
         with recorder:
             bag = compat.load_dag_file(path, root)
@@ -75,8 +79,9 @@ def parse(command: Command) -> dict[str, Any]:
                     {"dagId": None, "warningType": parts[1] if len(parts) == 3 else "", "message": text}
                 )
     limit()
-    files = workspace_modules(root, known_modules) | {path}
-    files |= lazily_imported(files, root)
+    modules = workspace_modules(root, known_modules) | {path}
+    modules |= lazily_imported(modules, root)
+    files = {file_of(module) for module in modules}
     below = lambda names: sorted(os.path.relpath(name, root) for name in names)  # noqa: E731
     return {
         "dags": dags,
@@ -91,6 +96,20 @@ def parse(command: Command) -> dict[str, Any]:
     }
 
 
+def _damage(path: str, root: str) -> str | None:
+    """Why an archive of DAG files cannot be read. Airflow would not see one that was cut short, and fail as a whole for another."""
+    if not path.endswith(".zip"):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith((".py", ".pyc")):
+                    archive.read(name)
+    except Exception as error:
+        return f"{_relative(path, root)} cannot be read as a zip archive: {error}"
+    return None
+
+
 def _relative(name: str, root: str) -> str:
     return os.path.relpath(name, root) if os.path.isabs(name) else name
 
@@ -101,8 +120,7 @@ def _describe(dag: Any) -> dict[str, Any]:
     expression = timetable.asset_condition.as_expression() if timetable.asset_condition else None
     fields = [task["__var"] for task in data["dag"]["tasks"]]
     owners = {{**task.get("partial_kwargs", {}), **task}.get("owner") for task in fields} - {None, ""}
-    with open(dag.fileloc, encoding="utf-8", errors="replace") as file:
-        source = file.read()
+    source = io.TextIOWrapper(io.BytesIO(source_of(dag.fileloc)), encoding="utf-8", errors="replace").read()
     limits = {
         "maxActiveTasks": (lazy.max_active_tasks, "max_active_tasks_per_dag"),
         "maxActiveRuns": (lazy.max_active_runs, "max_active_runs_per_dag"),

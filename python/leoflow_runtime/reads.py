@@ -1,12 +1,17 @@
-"""Which files of the workspace a DAG file depends on: imported, named as templates, or read while importing."""
+"""Which files of the workspace a DAG file depends on: imported, named as templates, or read while importing.
+
+A module in an archive is `packed.zip/module.py` here, as in Airflow; the file that it comes from is the archive.
+"""
 
 from __future__ import annotations
 
 import ast
 import os
 import sys
+import zipfile
 from typing import Any
 
+from airflow.utils.file import correct_maybe_zipped
 from jinja2 import meta
 
 
@@ -57,6 +62,21 @@ def workspace_modules(root: str, before: set[str]) -> set[str]:
     return found
 
 
+def file_of(path: str) -> str:
+    """The file that holds this module."""
+    return str(correct_maybe_zipped(path))
+
+
+def source_of(path: str) -> bytes:
+    """What is in the file, or in the module of an archive."""
+    file = file_of(path)
+    if file == path:
+        with open(path, "rb") as module:
+            return module.read()
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(os.path.relpath(path, file))
+
+
 def lazily_imported(files: set[str], root: str) -> set[str]:
     """Workspace modules that the code of `files` imports only when it runs (inside functions), and what those import."""
     found: set[str] = set()
@@ -73,9 +93,8 @@ def lazily_imported(files: set[str], root: str) -> set[str]:
 
 def _imports(path: str, root: str) -> set[str]:
     try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(source_of(path))
+    except (OSError, SyntaxError, ValueError, RecursionError, KeyError, zipfile.BadZipFile):
         return set()
     names: set[str] = set()
     for node in ast.walk(tree):

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import sys
+import zipfile
 from typing import Any
 
 _JINJA = re.compile(r"\b(var)\.(?:value|json)\.(?:get\(\s*['\"])?([A-Za-z0-9_.-]+)|\b(conn)\.([A-Za-z_][A-Za-z0-9_]*)")
@@ -28,24 +29,37 @@ def survey(request: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
 
 def _survey(root: str, path: str) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {"modules": set(), "connections": set(), "variables": set()}
-    try:
-        with open(os.path.join(root, path), "rb") as file:
-            tree = ast.parse(file.read())
-    except (OSError, SyntaxError, ValueError):
-        tree = ast.Module(body=[], type_ignores=[])
-    sys.path[:0] = [os.path.dirname(os.path.join(root, path))]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found["modules"].update(alias.name for alias in node.names if not _is_there(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            if not _is_there(node.module):
-                found["modules"].add(node.module)
-        elif isinstance(node, ast.Call):
-            _look_at_call(node, found)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            _look_at_text(node.value, found)
+    folder, sources = _sources(os.path.join(root, path))
+    sys.path[:0] = [folder]
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found["modules"].update(alias.name for alias in node.names if not _is_there(alias.name))
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                if not _is_there(node.module):
+                    found["modules"].add(node.module)
+            elif isinstance(node, ast.Call):
+                _look_at_call(node, found)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                _look_at_text(node.value, found)
     del sys.path[0]
     return {kind: sorted(names) for kind, names in found.items()}
+
+
+def _sources(path: str) -> tuple[str, list[bytes]]:
+    """Where modules beside the file are imported from, and its text; of an archive, that of its modules."""
+    try:
+        if path.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                return path, [archive.read(name) for name in archive.namelist() if name.endswith(".py")]
+        with open(path, "rb") as file:
+            return os.path.dirname(path), [file.read()]
+    except Exception:
+        return os.path.dirname(path), []
 
 
 def _is_there(module: str) -> bool:

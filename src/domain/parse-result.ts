@@ -80,7 +80,7 @@ export interface ParsedDag {
   serialized: JsonText;
   /** `SerializedDagModel.hash` of it. Must not depend on the absolute path of the file. */
   dagHash: string;
-  /** Absolute path of the file that defines it (usually the parsed file). */
+  /** Absolute path of the file that defines it: the parsed file, or `packed.zip/module.py` of an archive. */
   fileloc: string;
   displayName: string | null;
   description: string | null;
@@ -102,12 +102,12 @@ export interface ParsedDag {
   failFast: boolean;
   isPausedUponCreation: boolean | null;
   allowedRunTypes: readonly string[] | null;
-  /** Text of the file at `fileloc`, as it was parsed. */
+  /** Text of the file, or the module, at `fileloc`, as it was parsed. */
   sourceCode: string;
 }
 
 export interface ParseError {
-  /** Workspace-relative with `/`. */
+  /** Workspace-relative with `/`; a module of an archive is `packed.zip/module.py`. */
   filename: string;
   stacktrace: string;
 }

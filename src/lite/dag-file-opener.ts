@@ -3,6 +3,7 @@ import { dirname, join, relative, sep } from "node:path";
 import type { OpenDagFile } from "../api/leoflow/dag-file-contract.ts";
 import { FileRefusal } from "../api/leoflow/files-contract.ts";
 import type { DagBundles } from "./bundles/dag-bundles.ts";
+import { canHoldDags } from "./workspace/discovery.ts";
 import { PROJECT_FILE } from "./workspace/project-file.ts";
 import type { WorkspaceProcessor } from "./workspace/workspace-processor.ts";
 
@@ -36,8 +37,8 @@ async function realFile(path: string): Promise<string> {
   const file = await realpath(path).catch((error: NodeJS.ErrnoException) => {
     throw new FileRefusal("not-found", `${path} cannot be opened: ${error.message}`, { cause: error });
   });
-  if (!(await stat(file)).isFile() || !file.endsWith(".py")) {
-    throw new FileRefusal("invalid-path", `${path} is no Python file`);
+  if (!(await stat(file)).isFile() || !canHoldDags(file)) {
+    throw new FileRefusal("invalid-path", `${path} is neither a Python file nor a .zip of them`);
   }
   return file;
 }

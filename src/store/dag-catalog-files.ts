@@ -1,6 +1,7 @@
-import { sql } from "kysely";
+import { sql, type RawBuilder } from "kysely";
 import { instantFromMs } from "../kit/instant.ts";
 import { dropAssetReferences } from "./assets.ts";
+import { isOfFile, isOfFileIn } from "./dags-of-file.ts";
 import type { Database } from "./database.ts";
 import { inTransaction } from "./transaction.ts";
 
@@ -26,16 +27,19 @@ export async function loadCatalogFiles(db: Database): Promise<CatalogFile[]> {
     dags: CatalogFile["dags"];
   }>`
     with live as (
-      select dag.relative_fileloc as rel_path, jsonb_agg(jsonb_build_object('dagId', dag.dag_id,
+      select dag_version.dag_rel_path as rel_path, jsonb_agg(jsonb_build_object('dagId', dag.dag_id,
         'archiveDigest', dag_version.archive_digest, 'environment', dag_version.environment,
         'bundleName', dag.bundle_name, 'bundleVersion', dag.bundle_version)) as dags
       from dag join dag_version on dag_version.id = dag.current_version_id
       where not dag.is_stale
-      group by dag.relative_fileloc
+      group by dag_version.dag_rel_path
+    ), broken as (
+      select distinct coalesce(live.rel_path, import_error.filename) as rel_path
+      from import_error left join live on ${isOfFileIn("import_error.filename", "live.rel_path")}
     )
-    select coalesce(live.rel_path, import_error.filename) as rel_path, import_error.id is not null as has_error,
+    select coalesce(live.rel_path, broken.rel_path) as rel_path, broken.rel_path is not null as has_error,
       coalesce(live.dags, '[]') as dags
-    from live full join import_error on import_error.filename = live.rel_path`.execute(db);
+    from live full join broken on broken.rel_path = live.rel_path`.execute(db);
   return rows.map((row) => ({ relPath: row.rel_path, hasError: row.has_error, dags: row.dags }));
 }
 
@@ -43,15 +47,20 @@ export async function loadCatalogFiles(db: Database): Promise<CatalogFile[]> {
 export async function removeDagFiles(db: Database, relPaths: readonly string[]): Promise<string[]> {
   if (relPaths.length === 0) return [];
   return inTransaction(db, async (trx) => {
-    await sql`delete from import_error where filename = any(${relPaths})`.execute(trx);
+    await sql`delete from import_error where ${areOfFiles("filename", relPaths)}`.execute(trx);
     const { rows } = await sql<{ dag_id: string }>`
       update dag set is_stale = true, has_import_errors = false
-      where relative_fileloc = any(${relPaths}) and not is_stale
+      where ${areOfFiles("relative_fileloc", relPaths)} and not is_stale
       returning dag_id`.execute(trx);
     const dagIds = rows.map((row) => row.dag_id);
     await dropAssetReferences(trx, dagIds, instantFromMs(Date.now()));
     return dagIds;
   });
+}
+
+function areOfFiles(column: string, relPaths: readonly string[]): RawBuilder<boolean> {
+  const archives = relPaths.filter((relPath) => relPath.endsWith(".zip")).map((relPath) => isOfFile(column, relPath));
+  return sql`(${sql.join([sql`${sql.ref(column)} = any(${relPaths})`, ...archives], sql` or `)})`;
 }
 
 export async function dagExists(db: Database, dagId: string): Promise<boolean> {

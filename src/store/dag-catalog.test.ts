@@ -50,7 +50,7 @@ const register = (changes: Partial<DagFileRegistration>) =>
     environment: "default",
     dags: [],
     warnings: [],
-    importError: null,
+    importErrors: new Map(),
     parsedAt: parseInstant("2026-01-01T00:00:00Z"),
     durationSeconds: 0.5,
     pausedAtCreation: true,
@@ -104,10 +104,10 @@ it("takes pausing only for new DAGs, everything else on every parse", async () =
 it("keeps the last good version through an import error, and clears the error after it", async () => {
   const relPath = "broken.py";
   await register({ relPath, dags: [parsed("b")] });
-  expect((await register({ relPath, importError: "Traceback\0: boom" })).changed).toEqual(["b"]);
+  expect((await register({ relPath, importErrors: new Map([[relPath, "Traceback\0: boom"]]) })).changed).toEqual(["b"]);
   expect(await dagRow("b")).toMatchObject({ is_stale: false, has_import_errors: true });
   expect(await errorOf(relPath)).toBe("Traceback: boom");
-  expect((await register({ relPath, importError: "other" })).changed).toEqual([]);
+  expect((await register({ relPath, importErrors: new Map([[relPath, "other"]]) })).changed).toEqual([]);
   expect((await register({ relPath, dags: [parsed("b")] })).changed).toEqual(["b"]);
   expect(await dagRow("b")).toMatchObject({ has_import_errors: false });
   expect(await errorOf(relPath)).toBeUndefined();
@@ -188,8 +188,8 @@ it("takes a file that generates thousands of DAGs", async () => {
 });
 
 it("tells what it holds of each file", async () => {
-  await register({ relPath: "known.py", dags: [parsed("k")], importError: "partly" });
-  await register({ relPath: "only-error.py", importError: "wholly" });
+  await register({ relPath: "known.py", dags: [parsed("k")], importErrors: new Map([["known.py", "partly"]]) });
+  await register({ relPath: "only-error.py", importErrors: new Map([["only-error.py", "wholly"]]) });
   const files = await loadCatalogFiles(test.db);
   expect(files.filter(({ relPath }) => ["known.py", "only-error.py"].includes(relPath))).toEqual(
     expect.arrayContaining([
@@ -236,7 +236,7 @@ it("tells which bundle and commit a DAG is of; the same code at a later commit i
 });
 
 it("keeps one import error of a file whose bundle is another now", async () => {
-  const file = { relPath: "moved/bad.py", importError: "no" };
+  const file = { relPath: "moved/bad.py", importErrors: new Map([["moved/bad.py", "no"]]) };
   await register(file);
   await register({ ...file, bundle: { name: "moved", version: "c1" } });
   const rows = await test.db

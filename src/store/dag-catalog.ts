@@ -5,6 +5,7 @@ import { newId } from "../kit/ids.ts";
 import type { ParsedDag } from "../domain/parse-result.ts";
 import { dropAssetReferences, syncAssets } from "./assets.ts";
 import { poolsOf, replaceTags, replaceWarnings } from "./dag-catalog-details.ts";
+import { isOfFile } from "./dags-of-file.ts";
 import type { Database } from "./database.ts";
 import { hasDeadlines, insertDeadlineAlerts } from "./deadlines.ts";
 import type { DagTable, Schema } from "./schema.ts";
@@ -22,8 +23,11 @@ export interface DagFileRegistration {
   dags: readonly ParsedDag[];
   /** Airflow's DagWarningTypes only; those of pools are made here. */
   warnings: readonly { dagId: string; warningType: string; message: string }[];
-  /** null: the file parsed well, and what it no longer defines is gone. Otherwise the last good version stays live. */
-  importError: string | null;
+  /**
+   * What could not be imported, with why: the file, or modules of an archive (`packed.zip/broken.py`). Empty: what the file no
+   * longer defines is gone. Otherwise the last good version stays live.
+   */
+  importErrors: ReadonlyMap<string, string>;
   parsedAt: Instant;
   durationSeconds: number;
   pausedAtCreation: boolean;
@@ -52,19 +56,23 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
     const accepted = [];
     for (const dag of new Map(file.dags.map((dag) => [dag.dagId, dag])).values()) {
       const row = known.get(dag.dagId);
-      if (row && !row.is_stale && row.relative_fileloc !== file.relPath && file.isPresent(row.relative_fileloc)) {
-        conflicts.push({ dagId: dag.dagId, owner: row.relative_fileloc, ownerFileloc: row.fileloc });
+      const owner = row?.dag_rel_path ?? row?.relative_fileloc;
+      if (row && owner !== undefined && !row.is_stale && owner !== file.relPath && file.isPresent(owner)) {
+        conflicts.push({ dag, owner, ownerFileloc: row.fileloc });
       } else accepted.push(dag);
     }
-    const importError = joinErrors(
-      file.importError,
-      conflicts.map(({ dagId, ownerFileloc }) => duplicateDagMessage(dagId, file.fileloc, ownerFileloc)),
-    );
+    const errors = new Map([...file.importErrors].map(([name, text]) => [name, withoutNul(text)]));
+    for (const { dag, ownerFileloc } of conflicts) {
+      const place = placeOf(file, dag);
+      const message = duplicateDagMessage(dag.dagId, place.fileloc, ownerFileloc);
+      errors.set(place.relPath, [errors.get(place.relPath) ?? [], message].flat().join("\n\n"));
+    }
+    const isBroken = (dag: ParsedDag) => errors.has(file.relPath) || errors.has(placeOf(file, dag).relPath);
 
     const changed = new Set<string>();
     if (accepted.length > 0) {
       const versions = newVersions(file, accepted, known);
-      for (const some of chunks(accepted)) await upsertDags(trx, file, some, versions, known, importError !== null);
+      for (const some of chunks(accepted)) await upsertDags(trx, file, some, versions, known, isBroken);
       await moveVersions(trx, file, accepted, versions, known);
       for (const some of chunks([...versions.values()])) await trx.insertInto("dag_version").values(some).execute();
       await insertDeadlineAlerts(
@@ -74,21 +82,26 @@ export async function registerDagFile(db: Database, file: DagFileRegistration): 
       await replaceTags(trx, accepted);
       await replaceWarnings(trx, accepted.map(poolsOf), file.warnings, file.parsedAt);
       await syncAssets(trx, accepted, file.parsedAt);
-      for (const { dagId } of accepted) {
+      for (const dag of accepted) {
+        const { dagId } = dag;
         const before = known.get(dagId);
-        if (versions.has(dagId) || before?.is_stale !== false || before.relative_fileloc !== file.relPath) {
+        const { relPath } = placeOf(file, dag);
+        if (versions.has(dagId) || before?.is_stale !== false || before.relative_fileloc !== relPath)
           changed.add(dagId);
-        }
-        if (before && before.has_import_errors !== (importError !== null)) changed.add(dagId);
+        if (before && before.has_import_errors !== isBroken(dag)) changed.add(dagId);
         const { name, version } = file.bundle;
         if (before && (before.bundle_name !== name || before.bundle_version !== version)) changed.add(dagId);
       }
     }
-    const released = importError === null ? await dropMissing(trx, file, accepted) : [];
+    const released = errors.size === 0 ? await dropMissing(trx, file, accepted) : [];
     await dropAssetReferences(trx, released, file.parsedAt);
     for (const dagId of released) changed.add(dagId);
-    for (const dagId of await recordImportError(trx, file, importError)) changed.add(dagId);
-    return { changed: [...changed], conflicts: conflicts.map(({ dagId, owner }) => ({ dagId, owner })), released };
+    for (const dagId of await recordImportErrors(trx, file, errors)) changed.add(dagId);
+    return {
+      changed: [...changed],
+      conflicts: conflicts.map(({ dag, owner }) => ({ dagId: dag.dagId, owner })),
+      released,
+    };
   });
 }
 
@@ -104,14 +117,21 @@ function duplicateDagMessage(dagId: string, incoming: string, existing: string):
   return `AirflowDagDuplicatedIdException: Ignoring DAG ${dagId} from ${incoming} - also found in ${existing}`;
 }
 
-function joinErrors(first: string | null, more: readonly string[]): string | null {
-  const all = first === null ? more : [first, ...more];
-  // PostgreSQL's text holds no NUL; tracebacks of broken source may.
-  return all.length === 0 ? null : all.join("\n\n").replaceAll("\0", "");
+/** PostgreSQL's text holds no NUL; tracebacks of broken source may. */
+function withoutNul(text: string): string {
+  return text.replaceAll("\0", "");
+}
+
+/** Where a DAG is defined: the file, or a module of the archive that the file is. */
+function placeOf(file: DagFileRegistration, dag: ParsedDag): { relPath: string; fileloc: string } {
+  const inner = dag.fileloc.startsWith(`${file.fileloc}/`) ? dag.fileloc.slice(file.fileloc.length) : "";
+  return { relPath: file.relPath + inner, fileloc: dag.fileloc };
 }
 
 interface KnownDag {
   relative_fileloc: string;
+  /** The file it was parsed in; null without a version. */
+  dag_rel_path: string | null;
   fileloc: string;
   bundle_name: string;
   bundle_version: string | null;
@@ -128,11 +148,11 @@ async function knownDags(trx: Transaction<Schema>, file: DagFileRegistration): P
   const { rows } = await sql<KnownDag & { dag_id: string }>`
     select dag.dag_id, dag.relative_fileloc, dag.fileloc, dag.bundle_name, dag.bundle_version, dag.is_stale,
       dag.has_import_errors, dag.current_version_id,
-      current_version.dag_hash, current_version.archive_digest, current_version.environment,
+      current_version.dag_rel_path, current_version.dag_hash, current_version.archive_digest, current_version.environment,
       coalesce((select max(version_number) from dag_version where dag_version.dag_id = dag.dag_id), 0) as newest
     from dag
     left join dag_version as current_version on current_version.id = dag.current_version_id
-    where dag.dag_id = any(${file.dags.map(({ dagId }) => dagId)}) or dag.relative_fileloc = ${file.relPath}
+    where dag.dag_id = any(${file.dags.map(({ dagId }) => dagId)}) or ${isOfFile("dag.relative_fileloc", file.relPath)}
     order by dag.dag_id
     for no key update of dag`.execute(trx);
   return new Map(rows.map((row) => [row.dag_id, row]));
@@ -206,7 +226,7 @@ async function upsertDags(
   dags: readonly ParsedDag[],
   versions: NewVersions,
   known: ReadonlyMap<string, KnownDag>,
-  hasImportErrors: boolean,
+  isBroken: (dag: ParsedDag) => boolean,
 ): Promise<void> {
   const { isTried = false } = file.bundle;
   const updated = isTried ? ([...PARSED_COLUMNS, "is_paused"] as const) : PARSED_COLUMNS;
@@ -220,7 +240,7 @@ async function upsertDags(
         is_paused: isTried || (dag.isPausedUponCreation ?? file.pausedAtCreation),
         is_stale: false,
         fileloc: dag.fileloc,
-        relative_fileloc: file.relPath,
+        relative_fileloc: placeOf(file, dag).relPath,
         bundle_name: file.bundle.name,
         bundle_version: file.bundle.version,
         owners: dag.owners,
@@ -235,7 +255,7 @@ async function upsertDags(
         max_active_runs: dag.maxActiveRuns,
         max_consecutive_failed_dag_runs: dag.maxConsecutiveFailedDagRuns,
         has_task_concurrency_limits: dag.hasTaskConcurrencyLimits,
-        has_import_errors: hasImportErrors,
+        has_import_errors: isBroken(dag),
         fail_fast: dag.failFast,
         allowed_run_types: dag.allowedRunTypes === null ? null : toJsonText([...dag.allowedRunTypes].sort()),
         current_version_id: versions.get(dag.dagId)?.id ?? known.get(dag.dagId)?.current_version_id ?? null,
@@ -275,32 +295,32 @@ async function dropMissing(
 ): Promise<string[]> {
   const { rows } = await sql<{ dag_id: string }>`
     update dag set is_stale = true, has_import_errors = false
-    where relative_fileloc = ${file.relPath} and not is_stale and dag_id <> all(${accepted.map(({ dagId }) => dagId)})
+    where ${isOfFile("relative_fileloc", file.relPath)} and not is_stale and dag_id <> all(${accepted.map(({ dagId }) => dagId)})
     returning dag_id`.execute(trx);
   return rows.map((row) => row.dag_id);
 }
 
-/** Writes or clears the file's error and the mark on its DAGs; returns the DAGs whose mark changed. */
-async function recordImportError(
+/** Makes these the file's errors, and marks the DAGs concerned; returns those whose mark changed. */
+async function recordImportErrors(
   trx: Transaction<Schema>,
   file: DagFileRegistration,
-  importError: string | null,
+  errors: ReadonlyMap<string, string>,
 ): Promise<string[]> {
-  if (importError === null) {
-    await sql`delete from import_error where filename = ${file.relPath}`.execute(trx);
-    return [];
-  }
+  const names = [...errors.keys()];
   await sql`
-    with of_another_bundle as (
-      delete from import_error where filename = ${file.relPath} and bundle_name <> ${file.bundle.name}
-    )
+    delete from import_error where (filename = ${file.relPath} or ${isOfFile("filename", file.relPath)})
+      and (bundle_name <> ${file.bundle.name} or filename <> all(${names}))`.execute(trx);
+  if (names.length === 0) return [];
+  await sql`
     insert into import_error (timestamp, bundle_name, filename, stacktrace)
-    values (${file.parsedAt}, ${file.bundle.name}, ${file.relPath}, ${importError})
+    select ${file.parsedAt}::timestamptz, ${file.bundle.name}, *
+    from unnest(${names}::text[], ${[...errors.values()]}::text[])
     on conflict (bundle_name, filename)
     do update set timestamp = excluded.timestamp, stacktrace = excluded.stacktrace`.execute(trx);
+  const isConcerned = errors.has(file.relPath) ? sql`true` : sql`(relative_fileloc = any(${names}))`;
   const { rows } = await sql<{ dag_id: string }>`
-    update dag set has_import_errors = true
-    where relative_fileloc = ${file.relPath} and not is_stale and not has_import_errors
+    update dag set has_import_errors = not has_import_errors
+    where ${isOfFile("relative_fileloc", file.relPath)} and not is_stale and has_import_errors <> ${isConcerned}
     returning dag_id`.execute(trx);
   return rows.map((row) => row.dag_id);
 }

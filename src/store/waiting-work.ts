@@ -3,6 +3,7 @@ import type { Instant } from "../kit/instant.ts";
 import type { JsonText } from "../kit/json-text.ts";
 import type { Claim } from "../domain/slots.ts";
 import type { TaskInstanceState } from "../domain/states.ts";
+import { isOfFileIn } from "./dags-of-file.ts";
 import type { Database } from "./database.ts";
 import type { LiveRunRow } from "./live-runs.ts";
 
@@ -22,7 +23,8 @@ export interface DagStanding {
 export async function dagStanding(db: Database, dagId: string): Promise<DagStanding | undefined> {
   const { rows } = await sql<DagStanding>`
     select is_paused, is_stale, relative_fileloc, timetable_summary, current_version_id,
-      (select stacktrace from import_error e where e.filename = dag.relative_fileloc and e.bundle_name = dag.bundle_name
+      (select stacktrace from import_error e
+        where ${isOfFileIn("dag.relative_fileloc", "e.filename")} and e.bundle_name = dag.bundle_name
         order by e.timestamp desc limit 1) as import_error
     from dag where dag_id = ${dagId}`.execute(db);
   return rows[0];

@@ -281,7 +281,7 @@ with DAG("a", schedule="@daily"):
     expect({ code, ...(JSON.parse(out) as object) }).toEqual({
       code: 1,
       folder,
-      problems: ["packed.zip: DAG files in archives are not read; unpack it"],
+      problems: [],
       files: [
         {
           file: "a.py",
@@ -301,6 +301,14 @@ with DAG("a", schedule="@daily"):
           ],
         },
         {
+          file: "packed.zip",
+          error: "packed.zip cannot be read as a zip archive: File is not a zip file",
+          install: [],
+          removed: [],
+          missing: { connections: [], variables: [] },
+          dags: [],
+        },
+        {
           file: "sub/b.py",
           error: "ModuleNotFoundError: No module named 'airflow.contrib'",
           install: ["apache-airflow-providers-apache-spark"],
@@ -315,7 +323,7 @@ with DAG("a", schedule="@daily"):
     });
     expect(told.code).toBe(1);
     expect(told.out).toContain("connections missing here: wh\n");
-    expect(told.out).toMatch(/1 DAGs in 2 files: 0 ready, 1 in need of something, 1 not importable\n$/);
+    expect(told.out).toMatch(/1 DAGs in 3 files: 0 ready, 1 in need of something, 2 not importable\n$/);
     mkdirSync(join(elsewhere, "good"));
     writeFileSync(join(elsewhere, "good/d.py"), `${HEAD}\nd = DAG("d", schedule=None)\n`);
     expect(await cli.good(`check ${elsewhere}/good`)).toMatch(

@@ -1,10 +1,9 @@
 import { realpathSync, statSync } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { systemClock } from "../../kit/clock.ts";
 import { createLogger } from "../../kit/logger.ts";
 import { UserError } from "../../kit/user-error.ts";
-import { DagFileFinder, type Project } from "../../lite/workspace/discovery.ts";
+import { DagFileFinder, isArchive, type Project } from "../../lite/workspace/discovery.ts";
 import { withFileParser, type FileParser, type ProjectParse } from "../../lite/workspace/project-parser.ts";
 import type { KeptNames } from "../../store/kept-names.ts";
 import type { CommandContext } from "../command-context.ts";
@@ -70,13 +69,14 @@ export async function checkFolder(
     const checked: CheckedFile[] = [];
     for (const [file, project] of found.dagFiles) {
       live.show(`  ${checked.length + 1} of ${found.dagFiles.size}: ${file}`);
-      checked.push(await checkFile(parser, { folder, file, project, there }));
+      const one = await checkFile(parser, { folder, file, project, there });
+      // An archive of data.
+      if (!isArchive(file) || one.dags.length > 0 || one.error !== null) checked.push(one);
     }
     return checked;
   });
   live.end();
-  const packed = await packedDags(folder);
-  const checked = { folder, files, problems: [...found.problems, ...packed] };
+  const checked = { folder, files, problems: found.problems };
   terminal.write(json ? `${JSON.stringify(checked, null, 2)}\n` : textOf(terminal, checked));
   if (files.some((file) => !isReady(file))) process.exitCode = 1;
 }
@@ -150,15 +150,6 @@ function absent(named: readonly string[], there: readonly string[]): string[] {
 function errorOf({ failure, importErrors }: ProjectParse): string | null {
   const trace = failure?.message ?? importErrors.map(({ stacktrace }) => stacktrace).join("\n");
   return trace.trim().split("\n").at(-1) || null;
-}
-
-/** Airflow reads packed DAG files; Leoflow does not. */
-async function packedDags(folder: string): Promise<string[]> {
-  const names = await readdir(folder, { recursive: true });
-  return names
-    .filter((name) => name.endsWith(".zip"))
-    .sort()
-    .map((name) => `${name}: DAG files in archives are not read; unpack it`);
 }
 
 function isReady({ error, install, removed, missing, dags }: CheckedFile): boolean {

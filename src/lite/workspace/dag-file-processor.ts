@@ -121,7 +121,7 @@ export class DagFileProcessor {
     }
     // The files may be those of another version by now, whatever their times say.
     if ((await this.#deps.bundles.of(relPath)) !== bundle) return { kind: "changed-meanwhile", relPath };
-    return this.#register(relPath, bundle, digest, environment.name, result, errorOf(result));
+    return this.#register(relPath, bundle, digest, environment.name, result, errorsOf(relPath, result));
   }
 
   async #parse(request: ParseRequest): Promise<ParseResult> {
@@ -135,7 +135,7 @@ export class DagFileProcessor {
 
   /** An error found before parsing. */
   #reject(relPath: string, bundle: BundleVersion, message: string): Promise<ProcessOutcome> {
-    return this.#register(relPath, bundle, null, DEFAULT_ENVIRONMENT, emptyResult(null), message);
+    return this.#register(relPath, bundle, null, DEFAULT_ENVIRONMENT, emptyResult(null), new Map([[relPath, message]]));
   }
 
   #register(
@@ -144,7 +144,7 @@ export class DagFileProcessor {
     digest: string | null,
     environment: string,
     result: ParseResult,
-    error: string | null,
+    importErrors: ReadonlyMap<string, string>,
   ): Promise<ProcessOutcome> {
     return this.#deps.catalogWrites.run(async () => {
       if (!this.#deps.isPresent(relPath)) return { kind: "dropped" };
@@ -156,7 +156,7 @@ export class DagFileProcessor {
         environment,
         dags: result.dags,
         warnings: result.warnings.flatMap(({ dagId, ...rest }) => (dagId === null ? [] : [{ dagId, ...rest }])),
-        importError: error,
+        importErrors,
         parsedAt: this.#kit.clock.now(),
         durationSeconds: result.durationSeconds,
         pausedAtCreation: this.#config.pausedAtCreation,
@@ -164,6 +164,7 @@ export class DagFileProcessor {
       });
       const lost = new Set(outcome.conflicts.map(({ dagId }) => dagId));
       const dagIds = result.dags.map(({ dagId }) => dagId).filter((dagId) => !lost.has(dagId));
+      const error = importErrors.size === 0 ? null : [...importErrors.values()].join("\n\n");
       return { kind: "registered", digest, dagIds, error, ...outcome };
     });
   }
@@ -184,11 +185,15 @@ export function withTasks(parsed: ParseResult, { files, reads, problem }: TypeSc
   return { ...all, dags: [], importErrors: [...parsed.importErrors, { filename, stacktrace: problem }] };
 }
 
-/** The file's error as the UI shows it: tracebacks, or why the child was ended. */
-function errorOf(result: ParseResult): string | null {
-  if (result.failure !== null) return result.failure.message;
-  const traces = result.importErrors.map(({ stacktrace }) => stacktrace);
-  return traces.length > 0 ? traces.join("\n\n") : null;
+/** Errors as the UI shows them, tracebacks or why the child was ended: of the file, or of modules of an archive. */
+function errorsOf(relPath: string, { failure, importErrors }: ParseResult): ReadonlyMap<string, string> {
+  if (failure !== null) return new Map([[relPath, failure.message]]);
+  const errors = new Map<string, string>();
+  for (const { filename, stacktrace } of importErrors) {
+    const place = filename.startsWith(`${relPath}/`) ? filename : relPath;
+    errors.set(place, [errors.get(place) ?? [], stacktrace].flat().join("\n\n"));
+  }
+  return errors;
 }
 
 function emptyResult(failure: ParseResult["failure"]): ParseResult {

@@ -4,7 +4,7 @@ import { loadCatalogFiles, removeDagFiles, type CatalogFile } from "../../store/
 import type { Database } from "../../store/database.ts";
 import type { BundlesInWorkspace } from "./bundles-in-workspace.ts";
 import type { DagFileProcessor, ProcessOutcome } from "./dag-file-processor.ts";
-import { messageOf, type Project } from "./discovery.ts";
+import { messageOf, parentOf, type Project } from "./discovery.ts";
 import type { FileDependencies } from "./file-dependencies.ts";
 import type { Mutex } from "./mutex.ts";
 import { ParseQueue, type Lane } from "./parse-queue.ts";
@@ -91,6 +91,11 @@ export class DagFiles {
 
   has(relPath: string): boolean {
     return !this.#stopped && this.#present.has(relPath);
+  }
+
+  /** The DAG file of what Airflow calls `relative_fileloc`, which may be a module of an archive. */
+  at(relativeFileloc: string): string | null {
+    return [relativeFileloc, parentOf(relativeFileloc)].find((relPath) => this.has(relPath)) ?? null;
   }
 
   projectOf(relPath: string): Project | null {

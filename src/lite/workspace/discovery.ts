@@ -31,6 +31,16 @@ export function isSkippedFolder(name: string): boolean {
   return name.startsWith(".") || SKIPPED.has(name);
 }
 
+/** An archive may hold DAG files: the Python modules at its root. */
+export function isArchive(name: string): boolean {
+  return name.endsWith(".zip");
+}
+
+/** Whether a file of this name is looked at for DAGs. */
+export function canHoldDags(name: string): boolean {
+  return name.endsWith(".py") || isArchive(name);
+}
+
 /** Airflow's safe mode (might_contain_dag_via_default_heuristic). */
 export function mightContainDag(content: Buffer): boolean {
   const text = content.toString("latin1").toLowerCase();
@@ -81,12 +91,13 @@ export class DagFileFinder {
   }
 
   /**
-   * Reads the file again when it changed. An empty file is what it was before, unless `acceptEmpty`: most are about to be
+   * Every archive may, as in Airflow: its modules are looked at when it is parsed. Another file is read again when it changed. An empty file is what it was before, unless `acceptEmpty`: most are about to be
    * written. Throws what the file system says.
    */
   async mayHoldDag(relPath: string, acceptEmpty = false): Promise<boolean> {
     const path = join(this.#workspace, relPath);
     const { mtimeMs, ctimeMs, size, ino } = await stat(path);
+    if (isArchive(relPath)) return true;
     const stamp = `${mtimeMs}:${ctimeMs}:${size}:${ino}`;
     const known = this.#examined.get(relPath);
     if (known && (known.stamp === stamp || (size === 0 && !acceptEmpty))) return known.mayHoldDag;
@@ -118,7 +129,7 @@ export class DagFileFinder {
         found.problems.push(`${folder}: left out, it was made for a DAG bundle that is no longer configured`);
         return;
       }
-      if (root.endsWith(".py")) return this.#takeOne(root, found);
+      if (canHoldDags(root)) return this.#takeOne(root, found);
       dagsIn = root;
     }
     found.folders.add(folder);
@@ -141,7 +152,7 @@ export class DagFileFinder {
         const inner = { folder: relPath, real: join(walk.real, entry.name), rules, project, ignored, dagsIn };
         if (entry.isSymbolicLink()) links.push(inner);
         else folders.push(inner);
-      } else if (isFile && entry.name.endsWith(".py") && !walk.ignored && !isIgnored(rules, relPath, false)) {
+      } else if (isFile && canHoldDags(entry.name) && !walk.ignored && !isIgnored(rules, relPath, false)) {
         if (dagsIn === "" || isWithin(folder, dagsIn)) files.push(relPath);
       }
     }

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { DagFiles } from "./dag-files.ts";
-import { IGNORE_FILE, isSkippedFolder, type DagFileFinder } from "./discovery.ts";
+import { canHoldDags, IGNORE_FILE, isArchive, isSkippedFolder, type DagFileFinder } from "./discovery.ts";
 import type { FileDependencies } from "./file-dependencies.ts";
 import { PROJECT_FILE } from "./project-file.ts";
 import type { VersionArchive } from "./version-archive.ts";
@@ -48,7 +48,7 @@ export class PathChanges {
       if (name === IGNORE_FILE || name === PROJECT_FILE) rescan = true;
       else if (!found) rescan ||= isDagFile || folders.has(relPath);
       else if (found.isDirectory()) rescan ||= !folders.has(relPath) && !isSkippedFolder(name);
-      else if (name.endsWith(".py")) {
+      else if (canHoldDags(name)) {
         modules ||= !isDagFile;
         if (await this.#isOtherThanKnown(relPath)) {
           isDagFile = true;
@@ -56,7 +56,7 @@ export class PathChanges {
         } else if (isDagFile) files.enqueue(relPath, true);
       }
       await this.#parseDependents(relPath);
-      if (!isDagFile) await this.#link(relPath, found !== null);
+      if (!isDagFile || isArchive(name)) await this.#link(relPath, found !== null);
     }
     if (modules) files.retryFailedImports();
     return rescan;

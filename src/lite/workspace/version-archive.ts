@@ -17,7 +17,7 @@ import { extname, join, posix } from "node:path";
 import type { ProjectOverlay } from "../../domain/parse-result.ts";
 import { newId } from "../../kit/ids.ts";
 import { markerFor } from "./bundles-in-workspace.ts";
-import { isMissing, parentOf } from "./discovery.ts";
+import { isArchive, isMissing, parentOf } from "./discovery.ts";
 import { PROJECT_FILE } from "./project-file.ts";
 
 /** Beside the files of a version: what they are, and what leoflow.yaml says of the DAG. */
@@ -74,7 +74,10 @@ export class VersionArchive {
   readonly #workspace: string;
   readonly #isDagFile: (relPath: string) => boolean;
 
-  /** DAG files get no links: a folder of a thousand would make a thousand in each version. Modules among them are copied. */
+  /**
+   * DAG files get no links: a folder of a thousand would make a thousand in each version. Modules among them are copied. Archives get
+   * theirs: most hold data.
+   */
   constructor(root: string, workspace: string, isDagFile: (relPath: string) => boolean) {
     this.#root = root;
     this.#workspace = workspace;
@@ -243,7 +246,9 @@ export class VersionArchive {
   async #linkable(folder: string): Promise<string[]> {
     const names = await readdir(join(this.#workspace, folder)).catch(() => []);
     // Python keeps its own bytecode beside the copies: that of the live files would be taken for theirs.
-    return names.filter((name) => name !== "__pycache__" && !this.#isDagFile(posix.join(folder, name)));
+    return names.filter(
+      (name) => name !== "__pycache__" && (isArchive(name) || !this.#isDagFile(posix.join(folder, name))),
+    );
   }
 
   async #readManifest(digest: string): Promise<VersionManifest | null> {

@@ -128,10 +128,11 @@ export class WorkspaceProcessor implements Service {
     for (const waiter of this.#idleWaiters.splice(0)) waiter();
   }
 
-  /** Parses a file again though it did not change. false: the workspace has no such DAG file. */
-  reparse(relPath: string): boolean {
-    if (!this.#live?.files.has(relPath)) return false;
-    this.#live.files.enqueue(relPath, true);
+  /** Parses a file, or an archive by one of its modules, again though it did not change. false: the workspace has no such DAG file. */
+  reparse(relativeFileloc: string): boolean {
+    const relPath = this.#live?.files.at(relativeFileloc) ?? null;
+    if (relPath === null) return false;
+    this.#live?.files.enqueue(relPath, true);
     return true;
   }
 
