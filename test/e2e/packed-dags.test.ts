@@ -47,13 +47,15 @@ beforeAll(async () => {
 });
 afterAll(() => home.remove());
 
-/** Puts an archive into the workspace, in one step. */
-function pack(name: string, files: Record<string, string>): void {
+/** Puts an archive into the workspace, or another folder, in one step. Returns its path. */
+function pack(name: string, files: Record<string, string>, folder = home.workspace): string {
   const program =
     "import json, sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as archive:\n  for name, text in json.load(sys.stdin).items(): archive.writestr(name, text)";
   const made = join(dirname(home.home), name);
   execFileSync(join(home.home, "venv/bin/python"), ["-c", program, made], { input: JSON.stringify(files) });
-  renameSync(made, join(home.workspace, name));
+  const path = join(folder, name);
+  renameSync(made, path);
+  return path;
 }
 
 const dags = async () =>
@@ -106,6 +108,12 @@ describe("a .zip of DAG files", () => {
     const told = await new Cli(home, lite).leoflow(`run ${home.workspace}/packed.zip --dag zip_greets --logs`);
     expect(told).toMatchObject({ code: 0 });
     expect(told.out).toContain("said hello from the zip deep late");
+    // As a bundle.
+    const elsewhere = { ...PACKED, "greets.py": GREETS.replace("zip_greets", "zip_elsewhere") };
+    const outside = pack("elsewhere.zip", elsewhere, dirname(home.home));
+    const tried = await new Cli(home, lite).leoflow(`run ${outside} --dag zip_elsewhere --logs`);
+    expect(tried).toMatchObject({ code: 0 });
+    expect(tried.out).toContain("said hello from the zip deep late");
   });
 
   it("is taken anew when it changes, and its DAGs leave with what defined them", async () => {
