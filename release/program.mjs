@@ -53,7 +53,8 @@ export async function programFiles(root) {
   }
   // dist/ is of modules wherever it is put.
   files.set("dist/package.json", { contents: Buffer.from('{ "type": "module" }\n'), executable: false });
-  for (const folder of ["python", "examples/starter", "migrations", "sdk/typescript/src"]) addFolder(files, root, folder);
+  for (const folder of ["python", "examples/starter", "migrations", "sdk/typescript/src"])
+    addFolder(files, root, folder);
   files.set("LICENSE", { contents: readFileSync(join(root, "LICENSE")), executable: false });
   files.set("VERSION", { contents: Buffer.from(`${version}\n`), executable: false });
   files.set("licenses/packages.txt", {
@@ -76,7 +77,8 @@ export async function platformFiles(root, cache, platform) {
   for (const native of natives) {
     const pinned = lock.packages[`node_modules/${native}`];
     for (const [file, entry] of await npmPackage(cache, native, pinned.version, pinned.integrity)) {
-      if (!/\.d\.ts$|^README|^browser\.js$|^install\.js$/.test(file)) files.set(`node_modules/${native}/${file}`, entry);
+      if (!/\.d\.ts$|^README|^browser\.js$|^install\.js$/.test(file))
+        files.set(`node_modules/${native}/${file}`, entry);
     }
   }
   return files;
