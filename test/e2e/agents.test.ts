@@ -77,6 +77,24 @@ with DAG("agents_wait", default_args=HERE, max_active_tasks=64, params={"count":
         return sum(tries)
 
     sums(waits.expand(number=numbers()))
+
+with DAG("agents_types"):
+    @task(queue="remote")
+    def one():
+        return 1.5
+
+    @task.stub(queue="typescript")
+    def double(value): ...
+
+    double(one())
+`;
+const TYPESCRIPT = `
+import { task } from "@leoflow/task";
+
+export const double = task(async ({ xcom, log }) => {
+  log.info("doubling");
+  return 2 * ((await xcom.pull<number>("one")) ?? 0);
+});
 `;
 
 let home: LiteHome;
@@ -93,8 +111,9 @@ beforeAll(async () => {
   home = await createLiteHome();
   flags = mkdtempSync(join(tmpdir(), "leoflow-flags-"));
   writeFileSync(join(home.workspace, "agents.py"), DAG);
+  writeFileSync(join(home.workspace, "agents.tasks.ts"), TYPESCRIPT);
   lite = await start();
-  token = agentTokenFile(home.home, "machines", "remote");
+  token = agentTokenFile(home.home, "machines", "remote,typescript");
   wire = await new Wire(home.port).open();
   far = await lasting.start("far", wire.url, token, {
     args: ["--concurrency", "64"],
@@ -149,6 +168,18 @@ async function haveTheirLogs(runId: string, count: number): Promise<void> {
 }
 
 describe("agents", () => {
+  it("run tasks in TypeScript", async () => {
+    const runId = await triggerDag(lite.client, "agents_types");
+    const { state } = await waitForRun(lite.client, "agents_types", runId);
+    expect(state, far.output()).toBe("success");
+    expect(await xcomOf(lite.client, "agents_types", runId, "double")).toBe(3);
+    const [double] = (await taskInstances(lite.client, "agents_types", runId)).filter((ti) => ti.task_id === "double");
+    expect(double).toMatchObject({ hostname: "far" });
+    await until("its log is here", async () =>
+      (await logOf(lite.client, "agents_types", runId, "double")).includes("doubling"),
+    );
+  });
+
   it("run tasks with XComs and logs, also with a clock two minutes ahead, and end when told to, after what runs", async () => {
     const shift = join(flags, "shift");
     writeFileSync(shift, "120000");
