@@ -3,6 +3,7 @@ import type { Reply, ToSupervisor } from "../domain/task-execution.ts";
 import type { TimetableAnswer, TimetableFailure, TimetableQuestion } from "../domain/timetable/custom.ts";
 import { describeExit } from "./forked-child.ts";
 import { oneAnswer, type OneAnswer } from "./one-answer.ts";
+import { Turnstile } from "./turnstile.ts";
 import type { ZygoteControl } from "./zygote-control.ts";
 
 export interface TimetableAskerDeps {
@@ -55,7 +56,7 @@ export class TimetableAsker {
   ): Promise<TimetableAnswer> {
     const key = `${environment} ${timetable.type}`;
     const turnstile = this.#silent.has(key) ? this.#suspects : this.#usual;
-    const answer = await turnstile.pass(() => this.#ask(environment, timetable, question));
+    const answer = await turnstile.run(() => this.#ask(environment, timetable, question));
     if (answer.failure?.kind === "no answer") this.#silent.add(key);
     else this.#silent.delete(key);
     return answer;
@@ -98,26 +99,4 @@ function noAnswer(
 
 function failed(failure: TimetableFailure): TimetableAnswer {
   return { runs: [], dataInterval: null, runId: null, failure };
-}
-
-/** Lets so many through at a time, in the order in which they came. */
-class Turnstile {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(width: number) {
-    this.#free = width;
-  }
-
-  async pass<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
-    }
-  }
 }
